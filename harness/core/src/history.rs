@@ -1,0 +1,228 @@
+//! A history: a header line, then one event a line.
+//!
+//! The header makes a history self-contained: schema, seed, plan, hosts and promises stand in it, so that `check` and
+//! `report` need nothing else, on any machine, at any later time. It holds no wall-clock time: in simulation the same
+//! seed gives the same bytes.
+//!
+//! A run killed at any moment leaves a history that reads up to its last complete line: what follows the last newline is
+//! left out and reported ([`History::torn`]). A complete line that does not parse is an error, with its number: it was
+//! not a crash that wrote it.
+use crate::event::{Body, Event, Phase};
+use crate::plan::Plan;
+use crate::promise::Promise;
+use crate::system::HostSpec;
+use serde::{Deserialize, Serialize};
+use std::io::BufRead;
+
+/// The version of the history's form that this build writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// A history's first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`SCHEMA`].
+    pub splitbrain: u32,
+    /// Decides generators, targets and schedule.
+    pub seed: u64,
+    /// The experiment.
+    pub plan: Plan,
+    /// Who takes part.
+    pub hosts: Vec<HostSpec>,
+    /// What the system promises.
+    pub promises: Vec<Promise>,
+}
+
+/// Why a history cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("failed to read line {line}: {error}")]
+    Io {
+        /// From 1.
+        line: u64,
+        /// From the system.
+        error: std::io::Error,
+    },
+    /// A complete line is malformed.
+    #[error("line {line} is malformed: {why}")]
+    Malformed {
+        /// From 1.
+        line: u64,
+        /// In words.
+        why: String,
+    },
+    /// There is not even a header.
+    #[error("no header line: this is no history, or the run was killed before it wrote one")]
+    Empty,
+    /// Written by another version.
+    #[error("schema {0} is not the {SCHEMA} that this build reads")]
+    Schema(u32),
+}
+
+/// A whole history in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// Its first line.
+    pub header: Header,
+    /// The others, in order; `events[i].index == i`.
+    pub events: Vec<Event>,
+    /// Bytes after the last newline, left out: the run was cut off in mid-write.
+    pub torn: usize,
+}
+
+impl History {
+    /// Reads a history up to its last complete line.
+    pub fn read(input: impl BufRead) -> Result<History, ReadError> {
+        let mut reader = Reader::new(input)?;
+        let mut events = Vec::new();
+        while let Some(event) = reader.next_event()? {
+            events.push(event);
+        }
+        Ok(History {
+            header: reader.header,
+            events,
+            torn: reader.torn,
+        })
+    }
+
+    /// Whether the run reached its end: the last phase is there.
+    pub fn is_whole(&self) -> bool {
+        matches!(
+            self.events.last(),
+            Some(Event {
+                body: Body::Phase { phase: Phase::End },
+                ..
+            })
+        )
+    }
+}
+
+/// Reads a history event by event, in memory bounded by its longest line.
+pub struct Reader<R> {
+    /// The first line.
+    pub header: Header,
+    /// Bytes after the last newline; known once [`Reader::next_event`] gave `None`.
+    pub torn: usize,
+    input: R,
+    line: u64,
+    next_index: u64,
+    buffer: Vec<u8>,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the header.
+    pub fn new(mut input: R) -> Result<Reader<R>, ReadError> {
+        let mut buffer = Vec::new();
+        input
+            .read_until(b'\n', &mut buffer)
+            .map_err(|error| ReadError::Io { line: 1, error })?;
+        if buffer.pop() != Some(b'\n') {
+            return Err(ReadError::Empty);
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            splitbrain: u32,
+        }
+        let malformed = |e: serde_json::Error| ReadError::Malformed {
+            line: 1,
+            why: e.to_string(),
+        };
+        let version: Version = serde_json::from_slice(&buffer).map_err(malformed)?;
+        if version.splitbrain != SCHEMA {
+            return Err(ReadError::Schema(version.splitbrain));
+        }
+        let header = serde_json::from_slice(&buffer).map_err(malformed)?;
+        Ok(Reader {
+            header,
+            torn: 0,
+            input,
+            line: 1,
+            next_index: 0,
+            buffer,
+        })
+    }
+
+    /// The next event, or `None` at the end of the last complete line.
+    pub fn next_event(&mut self) -> Result<Option<Event>, ReadError> {
+        self.buffer.clear();
+        self.line += 1;
+        let line = self.line;
+        self.input
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(|error| ReadError::Io { line, error })?;
+        match self.buffer.pop() {
+            None => return Ok(None),
+            Some(b'\n') => {}
+            Some(_) => {
+                self.torn = self.buffer.len() + 1;
+                return Ok(None);
+            }
+        }
+        let malformed = |why: String| ReadError::Malformed { line, why };
+        let event: Event = serde_json::from_slice(&self.buffer).map_err(|e| malformed(e.to_string()))?;
+        if event.index != self.next_index {
+            return Err(malformed(format!(
+                "index {} where {} belongs",
+                event.index, self.next_index
+            )));
+        }
+        self.next_index += 1;
+        Ok(Some(event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> String {
+        let plan = Plan::new("raft", "sim");
+        let header = Header {
+            splitbrain: SCHEMA,
+            seed: 7,
+            plan,
+            hosts: vec![],
+            promises: vec![],
+        };
+        serde_json::to_string(&header).unwrap() + "\n"
+    }
+
+    const EVENT: &str = r#"{"index":0,"time":1,"process":"control","type":"info","f":"phase","value":{"phase":"end"}}"#;
+
+    #[test]
+    fn a_cut_history_reads_to_its_last_complete_line() {
+        let whole = header() + EVENT + "\n";
+        let history = History::read(whole.as_bytes()).unwrap();
+        assert_eq!((history.events.len(), history.torn, history.is_whole()), (1, 0, true));
+        let second = EVENT.replace(r#""index":0"#, r#""index":1"#);
+        for cut in 1..second.len() {
+            let history = History::read((whole.clone() + &second[..cut]).as_bytes()).unwrap();
+            assert_eq!((history.events.len(), history.torn), (1, cut));
+        }
+    }
+
+    #[test]
+    fn a_malformed_line_is_named() {
+        let text = header() + EVENT + "\nrubbish\n";
+        assert!(
+            History::read(text.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .starts_with("line 3 is malformed")
+        );
+        let text = header() + EVENT + "\n" + EVENT + "\n";
+        assert!(
+            History::read(text.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("index 0 where 1 belongs")
+        );
+        assert!(matches!(History::read(&b""[..]), Err(ReadError::Empty)));
+    }
+
+    #[test]
+    fn another_schema_is_refused_by_number() {
+        let text = header().replace(r#""splitbrain":1"#, r#""splitbrain":9"#);
+        assert!(matches!(History::read(text.as_bytes()), Err(ReadError::Schema(9))));
+    }
+}

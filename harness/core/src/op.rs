@@ -1,0 +1,117 @@
+//! What is asked of a candidate, and what its answer may be.
+//!
+//! An [`Outcome`] says whether the operation *definitely* happened: `Ok` it did, `Fail` it did not and never will,
+//! `Info` nobody knows (a timeout, a lost connection, a killed process). Whoever turns an error into an outcome must
+//! choose `Info` unless he can prove `Fail`.
+use crate::ids::{Epoch, Reign, Token};
+use crate::name::Name;
+use serde::{Deserialize, Serialize};
+
+/// An operation, as invoked on one candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Op {
+    /// "Do you lead?" Answered from the candidate's own belief, without asking anyone.
+    Observe,
+    /// The leader's work: write `value` to the storage under the leader's token. `value` is unique in a run.
+    Write {
+        /// Unique in a run.
+        value: u64,
+    },
+    /// Ask the storage for its newest accepted write.
+    Read,
+    /// Take part in the election. Candidates campaign by themselves; this asks again after a `resign`.
+    Campaign,
+    /// Give up leadership, if held.
+    Resign,
+    /// Linearizable read of the system's own replicated register.
+    Get,
+    /// Set the system's own replicated register.
+    Set {
+        /// Unique in a run.
+        value: u64,
+    },
+    /// Set the system's own replicated register to `to` if it holds `from`; `fail` if it does not.
+    Cas {
+        /// The expected value; `None` is the register's initial state.
+        from: Option<u64>,
+        /// The new value.
+        to: u64,
+    },
+}
+
+impl Op {
+    /// The name in a history's `f` and in [`crate::system::System::operations`].
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Observe => "observe",
+            Op::Write { .. } => "write",
+            Op::Read => "read",
+            Op::Campaign => "campaign",
+            Op::Resign => "resign",
+            Op::Get => "get",
+            Op::Set { .. } => "set",
+            Op::Cas { .. } => "cas",
+        }
+    }
+}
+
+/// What a participant believes itself to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It leads, so it believes.
+    Leader,
+    /// It campaigns, and leads nothing.
+    Candidate,
+    /// It follows, or knows no leader. "No leader" is never a leader.
+    Follower,
+}
+
+/// A participant's belief at one moment, bound together: role, epoch, token and reign are of the same instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// What it believes itself to be.
+    pub role: Role,
+    /// The newest epoch it knows; of its own leadership if it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// The fencing token it would write with; only while it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// Its current reign; only while it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reign: Option<Reign>,
+    /// Whom it takes for the leader of `epoch`, itself included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Name>,
+}
+
+/// What an `ok` carries, by operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Op::Observe`].
+    Status(Status),
+    /// To [`Op::Write`]: accepted by the storage under `token` as its `seq`-th write.
+    Written {
+        /// The token it was written with.
+        token: Token,
+        /// The storage's sequence number of the write, from 1.
+        seq: u64,
+    },
+    /// To [`Op::Read`] (the storage's newest accepted write) and [`Op::Get`] (the register), `None` while empty.
+    Value(Option<u64>),
+    /// To the others: done.
+    Done,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It happened.
+    Ok(Answer),
+    /// It definitely did not happen and never will; the reason in a few words (`stale-token`, `not-leader`).
+    Fail(String),
+    /// Nobody knows; the reason in a few words.
+    Info(String),
+}

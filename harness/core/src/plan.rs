@@ -1,0 +1,368 @@
+//! The plan of a run: what `plan.toml` holds and what every history's header repeats.
+//!
+//! ```toml
+//! name = "raft-partitions"
+//! system = "raft"
+//! environment = "local"
+//! nodes = 5
+//! storage = "fenced"
+//! time-limit = "30s"
+//!
+//! [faults]
+//! kinds = ["partition", "kill", "pause"]
+//! every = "4s"       # mean time between injections
+//! lasting = "3s"     # mean time until the healing
+//!
+//! [[script]]         # instead of, or beside, the random schedule
+//! at = "5s"
+//! lasting = "3s"
+//! fault = "partition"
+//! shape = "isolate-one"
+//! target = "leader"
+//!
+//! [options]          # the system's own, see `splitbrain list systems`
+//! ttl = "5s"
+//! ```
+use crate::action::Shape;
+use crate::name::Name;
+use crate::system::HostRole;
+use crate::time::{self, Nanos};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// What a run is asked to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Plan {
+    /// The folder of its runs in the store; the system's name unless given.
+    #[serde(default)]
+    pub name: String,
+    /// `raft`, `etcd`, `etcd-election`, ...
+    pub system: String,
+    /// `local`, `sim`, ...
+    pub environment: String,
+    /// Servers or members; the system's own default where 0.
+    #[serde(default)]
+    pub nodes: u32,
+    /// Candidates on hosts of their own, for systems whose candidates are clients; the system's own default where 0.
+    #[serde(default)]
+    pub candidates: u32,
+    /// Whether the storage compares tokens.
+    #[serde(default)]
+    pub storage: Storage,
+    /// How long operations and faults go on, in the world's own time.
+    #[serde(with = "time::text", default = "default_time_limit")]
+    pub time_limit: Nanos,
+    /// Decides everything random; drawn and printed where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Writes that are asked of each believed leader, per second.
+    #[serde(default = "default_rate")]
+    pub rate: f64,
+    /// A deliberately broken variant of the system's own protocol, to see the checkers catch it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<String>,
+    /// The random schedule.
+    #[serde(default)]
+    pub faults: Faults,
+    /// The scripted schedule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub script: Vec<Scripted>,
+    /// The system's own options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+fn default_time_limit() -> Nanos {
+    Nanos::secs(30)
+}
+
+fn default_rate() -> f64 {
+    20.0
+}
+
+impl Plan {
+    /// The plan of `system` in `environment`, everything else at its default and no faults.
+    pub fn new(system: &str, environment: &str) -> Plan {
+        Plan {
+            name: system.to_string(),
+            system: system.to_string(),
+            environment: environment.to_string(),
+            nodes: 0,
+            candidates: 0,
+            storage: Storage::default(),
+            time_limit: default_time_limit(),
+            seed: None,
+            rate: default_rate(),
+            mutant: None,
+            faults: Faults::default(),
+            script: Vec::new(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// Whether the storage compares tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// It rejects a token lower than the highest one seen.
+    #[default]
+    Fenced,
+    /// It takes everything.
+    Unfenced,
+}
+
+/// The random schedule: what may break, how often, for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Faults {
+    /// Drawn from evenly; empty means no random faults.
+    pub kinds: Vec<FaultKind>,
+    /// Mean time between injections.
+    #[serde(with = "time::text")]
+    pub every: Nanos,
+    /// Mean time from a fault's injection to its healing.
+    #[serde(with = "time::text")]
+    pub lasting: Nanos,
+    /// Partition shapes to draw from; all that fit the topology where empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<Grudge>,
+    /// Targets to draw from; all that fit the fault where empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults {
+            kinds: Vec::new(),
+            every: Nanos::secs(4),
+            lasting: Nanos::secs(3),
+            shapes: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+}
+
+/// One fault of a scripted schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scripted {
+    /// When, since the faults phase began.
+    #[serde(with = "time::text")]
+    pub at: Nanos,
+    /// For how long.
+    #[serde(with = "time::text")]
+    pub lasting: Nanos,
+    /// What breaks.
+    pub fault: FaultKind,
+    /// How a partition cuts; `isolate-one` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Grudge>,
+    /// Whom; `one` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// What a packet fault does; drawn from the seed unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<Shape>,
+}
+
+/// What can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// Hosts cannot reach each other.
+    Partition,
+    /// Processes end as by SIGKILL, and start again later.
+    Kill,
+    /// Processes stop as by SIGSTOP, and go on later.
+    Pause,
+    /// Links delay, lose, duplicate, reorder, corrupt or throttle.
+    Packet,
+}
+
+impl FaultKind {
+    /// Every kind there is.
+    pub const ALL: [FaultKind; 4] = [
+        FaultKind::Partition,
+        FaultKind::Kill,
+        FaultKind::Pause,
+        FaultKind::Packet,
+    ];
+
+    /// As plans and command lines write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Partition => "partition",
+            FaultKind::Kill => "kill",
+            FaultKind::Pause => "pause",
+            FaultKind::Packet => "packet",
+        }
+    }
+
+    /// One sentence for `list faults`.
+    pub fn describe(self) -> &'static str {
+        match self {
+            FaultKind::Partition => "hosts cannot reach each other: packets are dropped, per direction",
+            FaultKind::Kill => "a host's processes end as by SIGKILL and start again from their disks",
+            FaultKind::Pause => "a host's processes stop as by SIGSTOP and go on later, believing what they believed",
+            FaultKind::Packet => "links delay, jitter, lose, duplicate, reorder, corrupt or throttle packets",
+        }
+    }
+}
+
+/// How a partition cuts: who drops whose packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grudge {
+    /// The targets on one side, all others on the other.
+    IsolateOne,
+    /// Two halves.
+    Halves,
+    /// A random minority against the rest.
+    MinorityMajority,
+    /// Two halves that both reach one host between them.
+    Bridge,
+    /// Every host sees a majority, no two see the same.
+    MajoritiesRing,
+    /// The target is not heard, but hears; or hears nothing, but is heard.
+    OneWay,
+    /// One direction between two hosts.
+    SingleLink,
+    /// Candidates cannot reach servers.
+    CandidatesFromServers,
+    /// The leader cannot reach the storage.
+    LeaderFromStorage,
+    /// The target cannot reach the system's servers, but still reaches the storage.
+    LeaderFromServers,
+}
+
+impl Grudge {
+    /// Every shape there is.
+    pub const ALL: [Grudge; 10] = [
+        Grudge::IsolateOne,
+        Grudge::Halves,
+        Grudge::MinorityMajority,
+        Grudge::Bridge,
+        Grudge::MajoritiesRing,
+        Grudge::OneWay,
+        Grudge::SingleLink,
+        Grudge::CandidatesFromServers,
+        Grudge::LeaderFromStorage,
+        Grudge::LeaderFromServers,
+    ];
+
+    /// As plans and histories write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Grudge::IsolateOne => "isolate-one",
+            Grudge::Halves => "halves",
+            Grudge::MinorityMajority => "minority-majority",
+            Grudge::Bridge => "bridge",
+            Grudge::MajoritiesRing => "majorities-ring",
+            Grudge::OneWay => "one-way",
+            Grudge::SingleLink => "single-link",
+            Grudge::CandidatesFromServers => "candidates-from-servers",
+            Grudge::LeaderFromStorage => "leader-from-storage",
+            Grudge::LeaderFromServers => "leader-from-servers",
+        }
+    }
+}
+
+/// Whom a fault strikes: `one`, `minority`, `majority`, `all`, `leader`, `non-leader`, `role:server`, `host:n1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// A random host.
+    One,
+    /// Fewer than half, at least one.
+    Minority,
+    /// More than half.
+    Majority,
+    /// Every host but the storage.
+    All,
+    /// Who answers that it leads; asked just before.
+    Leader,
+    /// A random host that does not answer that it leads.
+    NonLeader,
+    /// Every host of this role.
+    Role(HostRole),
+    /// This host.
+    Host(Name),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::One => f.write_str("one"),
+            Target::Minority => f.write_str("minority"),
+            Target::Majority => f.write_str("majority"),
+            Target::All => f.write_str("all"),
+            Target::Leader => f.write_str("leader"),
+            Target::NonLeader => f.write_str("non-leader"),
+            Target::Role(role) => write!(f, "role:{}", role.name()),
+            Target::Host(name) => write!(f, "host:{name}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Target, String> {
+        let bad = || {
+            format!(
+                "'{s}' is no target: one, minority, majority, all, leader, non-leader, \
+                 role:member|server|candidate|storage, or host:NAME"
+            )
+        };
+        Ok(match s {
+            "one" => Target::One,
+            "minority" => Target::Minority,
+            "majority" => Target::Majority,
+            "all" => Target::All,
+            "leader" => Target::Leader,
+            "non-leader" => Target::NonLeader,
+            _ => match s.split_once(':') {
+                Some(("role", role)) => Target::Role(role.parse().map_err(|_| bad())?),
+                Some(("host", name)) => Target::Host(name.parse().map_err(|_| bad())?),
+                _ => return Err(bad()),
+            },
+        })
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Target, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_read_as_they_are_written() {
+        for s in [
+            "one",
+            "minority",
+            "majority",
+            "all",
+            "leader",
+            "non-leader",
+            "role:server",
+            "host:n1",
+        ] {
+            assert_eq!(s.parse::<Target>().unwrap().to_string(), s);
+        }
+        assert!("role:king".parse::<Target>().is_err());
+    }
+}
