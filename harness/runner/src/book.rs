@@ -1,0 +1,250 @@
+//! What the loop must remember while it runs: open operations, open actions, the processes, and the view that
+//! generators are shown.
+//!
+//! A process is logically single-threaded. Each lane of each host is one process until one of its operations ends in
+//! `info`; then a new number takes its place, because what the old one asked may still happen (Jepsen's rule).
+use splitbrain_core::event::{Body, Event, FaultStep, Kind, Phase, Process};
+use splitbrain_core::op::{Answer, Op, Outcome};
+use splitbrain_core::{Action, HostSpec, Lane, Name, Nanos, Role, Status, View};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An operation under way.
+pub(crate) struct OpenOp {
+    pub process: u32,
+    pub host: Name,
+    pub lane: Lane,
+    pub op: Op,
+    pub invoked: Nanos,
+}
+
+/// A fault's action under way.
+pub(crate) struct OpenAct {
+    pub step: FaultStep,
+    pub heal: bool,
+}
+
+pub(crate) struct Book {
+    pub view: View,
+    pub ops: BTreeMap<u64, OpenOp>,
+    pub acts: BTreeMap<u64, OpenAct>,
+    /// Answers to looks invoked since the phase began, by host.
+    pub fresh: BTreeMap<Name, Status>,
+    processes: BTreeMap<(Name, Lane), u32>,
+    next_process: u32,
+    next_id: u64,
+}
+
+impl Book {
+    pub fn new(hosts: &[HostSpec]) -> Book {
+        Book {
+            view: View {
+                hosts: hosts.to_vec(),
+                ..View::default()
+            },
+            ops: BTreeMap::new(),
+            acts: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            next_process: 0,
+            next_id: 1,
+        }
+    }
+
+    pub fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    pub fn asked(&self) -> impl Iterator<Item = Name> + '_ {
+        self.view.hosts.iter().filter(|h| h.asked).map(|h| h.name)
+    }
+
+    /// Opens an operation and gives its id and process.
+    pub fn open(&mut self, host: Name, lane: Lane, op: Op, now: Nanos) -> (u64, u32) {
+        assert!(
+            self.view.is_free(host, lane),
+            "a generator invoked {op:?} on {host}, whose lane {lane:?} is not free"
+        );
+        self.view.busy.insert((host, lane));
+        let process = *self.processes.entry((host, lane)).or_insert_with(|| {
+            self.next_process += 1;
+            self.next_process - 1
+        });
+        let id = self.id();
+        self.ops.insert(
+            id,
+            OpenOp {
+                process,
+                host,
+                lane,
+                op,
+                invoked: now,
+            },
+        );
+        (id, process)
+    }
+
+    /// Closes an operation; `None` if it was closed before (a late answer).
+    pub fn close(&mut self, id: u64, outcome: &Outcome) -> Option<OpenOp> {
+        let open = self.ops.remove(&id)?;
+        self.view.busy.remove(&(open.host, open.lane));
+        if matches!(outcome, Outcome::Info(_)) {
+            self.processes.remove(&(open.host, open.lane));
+        }
+        if let Outcome::Ok(Answer::Status(status)) = outcome {
+            self.view.beliefs.insert(open.host, *status);
+            if open.invoked >= self.view.phase_began {
+                self.fresh.insert(open.host, *status);
+            }
+        }
+        Some(open)
+    }
+
+    /// Every open operation of a host that no longer can answer.
+    pub fn orphans(&self, host: Name) -> Vec<u64> {
+        self.ops
+            .iter()
+            .filter(|(_, o)| o.host == host)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The oldest open operation's deadline.
+    pub fn deadline(&self, timeout: Nanos) -> Nanos {
+        self.ops.values().next().map_or(Nanos::MAX, |o| o.invoked + timeout)
+    }
+
+    pub fn enter(&mut self, phase: Phase, now: Nanos) {
+        self.view.phase = Some(phase);
+        self.view.phase_began = now;
+        self.fresh.clear();
+    }
+
+    /// Keeps the view true to what was just recorded.
+    pub fn note(&mut self, event: &Event) {
+        match &event.body {
+            Body::Ready { host } => {
+                self.view.ready.insert(*host);
+            }
+            Body::Elected {
+                host,
+                epoch,
+                token,
+                reign,
+            } => {
+                let status = Status {
+                    role: Role::Leader,
+                    epoch: Some(*epoch),
+                    token: *token,
+                    reign: Some(*reign),
+                    leader: Some(*host),
+                };
+                self.view.beliefs.insert(*host, status);
+            }
+            Body::Deposed { host, .. } => {
+                self.view.beliefs.remove(host);
+            }
+            Body::Started { host, .. } | Body::Exited { host, .. } => self.gone(*host),
+            Body::Fault(step) | Body::Heal(step) if event.kind != Kind::Fail => {
+                if let Action::Kill { hosts } = &step.action {
+                    hosts.iter().for_each(|host| self.gone(*host));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn gone(&mut self, host: Name) {
+        self.view.ready.remove(&host);
+        self.view.beliefs.remove(&host);
+        self.fresh.remove(&host);
+    }
+
+    /// Whether anybody believes that he leads.
+    pub fn has_leader(&self) -> bool {
+        self.view.beliefs.values().any(|s| s.role == Role::Leader)
+    }
+
+    /// Whether every asked host was looked at since the phase began, exactly one leads, and no one names another
+    /// leader or another epoch than that one's.
+    pub fn agreed(&self) -> bool {
+        if !self.asked().all(|h| self.fresh.contains_key(&h)) {
+            return false;
+        }
+        let mut leaders = self.fresh.iter().filter(|(_, s)| s.role == Role::Leader);
+        let (Some((leader, status)), None) = (leaders.next(), leaders.next()) else {
+            return false;
+        };
+        self.fresh
+            .values()
+            .all(|s| s.leader.is_none_or(|l| l == *leader && s.epoch == status.epoch))
+    }
+
+    pub fn unready(&self) -> BTreeSet<Name> {
+        self.asked().filter(|h| !self.view.ready.contains(h)).collect()
+    }
+}
+
+/// The history's form of an operation, with its answer if it has one.
+pub(crate) fn body(host: Name, op: Op, outcome: Option<&Outcome>) -> Body {
+    let answer = match outcome {
+        Some(Outcome::Ok(answer)) => Some(*answer),
+        _ => None,
+    };
+    let value_of = || match answer {
+        Some(Answer::Value(value)) => value,
+        _ => None,
+    };
+    match op {
+        Op::Observe => {
+            let answer = match answer {
+                Some(Answer::Status(status)) => Some(status),
+                _ => None,
+            };
+            Body::Observe { host, answer }
+        }
+        Op::Write { value } => {
+            let (token, seq) = match answer {
+                Some(Answer::Written { token, seq }) => (Some(token), Some(seq)),
+                _ => (None, None),
+            };
+            Body::Write {
+                host,
+                value,
+                token,
+                seq,
+            }
+        }
+        Op::Read => Body::Read {
+            host,
+            value: value_of(),
+        },
+        Op::Campaign => Body::Campaign { host },
+        Op::Resign => Body::Resign { host },
+        Op::Get => Body::Get {
+            host,
+            value: value_of(),
+        },
+        Op::Set { value } => Body::Set { host, value },
+        Op::Cas { from, to } => Body::Cas { host, from, to },
+    }
+}
+
+/// Whether an `ok` carries what its operation asks for; a candidate may be wrong about that too.
+pub(crate) fn fits(op: Op, answer: Answer) -> bool {
+    matches!(
+        (op, answer),
+        (Op::Observe, Answer::Status(_))
+            | (Op::Write { .. }, Answer::Written { .. })
+            | (Op::Read | Op::Get, Answer::Value(_))
+            | (
+                Op::Campaign | Op::Resign | Op::Set { .. } | Op::Cas { .. },
+                Answer::Done
+            )
+    )
+}
+
+/// The process that a host speaks as, unasked.
+pub(crate) fn speaker(host: Name) -> Process {
+    Process::Host(host)
+}
