@@ -13,6 +13,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![deny(missing_docs)]
 
+pub mod raft;
 pub mod storage;
 
 use splitbrain_core::wire::{Line, Request};
