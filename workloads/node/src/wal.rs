@@ -1,0 +1,201 @@
+//! The write-ahead log: what a member must not forget.
+//!
+//! A Raft member that forgets its vote can vote twice in one term, and two leaders follow (Ongaro's thesis, 3.8: "servers
+//! update their persistent state before responding to RPCs"). The log is one file of frames (see [`crate::frame`]),
+//! appended to and made durable with `fdatasync` before [`Wal::append`] returns. [`Wal::replace`] swaps the whole log for
+//! a shorter one by writing a new file, syncing it, renaming it over the old one and syncing the directory: a crash
+//! leaves the old log or the new one, never a mixture.
+//!
+//! **Torn tail or corruption?** A process that dies in an append leaves a frame that is cut or wrong, and nothing after
+//! it. That append never returned, so nothing depended on it: opening cuts it off. A wrong frame with a valid frame
+//! somewhere after it is something else, since appends go strictly one after the other: synced data was damaged, and
+//! opening refuses, naming file and offset. To forget it silently would break the protocol, not the harness.
+//!
+//! Caveats. (1) Damage to the very last frame looks like a torn tail and is cut off; no checksum can tell them apart.
+//! (2) A power cut may keep a later page of one unsynced append and lose an earlier one. If that append had several
+//! frames, this looks like corruption and is refused: loud, though nothing promised was lost. A killed process cannot
+//! leave this. (3) A payload that contains the image of a valid frame can make its own torn tail look like corruption;
+//! by chance this happens once in 2^32 positions. (4) After a failed append or sync the file's state is unknown and the
+//! log refuses all further work: the kernel may have dropped the pages that it failed to write (Rebello et al., "Can
+//! Applications Recover from fsync Failures?", ATC 2020). (5) The whole log is read into memory.
+use crate::frame::{self, MAX_PAYLOAD};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// How many bytes may be checksummed in the search for a frame after a bad one. A tail is far shorter; only contents
+/// made for the purpose get here, and they are refused like corruption.
+const SEARCH_BUDGET: u64 = 4 << 30;
+
+/// What an opened log held.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The payloads, oldest first.
+    pub records: Vec<Vec<u8>>,
+    /// Bytes of a torn tail that were cut off.
+    pub torn: u64,
+}
+
+/// A write-ahead log in a directory of its own, locked against every other process.
+#[derive(Debug)]
+pub struct Wal {
+    dir: PathBuf,
+    file: File,
+    /// Held, never read: the lock lives as long as this.
+    _lock: File,
+    failed: bool,
+}
+
+impl Wal {
+    /// Opens the log in `dir`, making both where they do not exist, and cuts a torn tail off.
+    ///
+    /// # Errors
+    /// Corruption before the tail (with file and offset), another process that has the log open, or the system's refusal.
+    pub fn open(dir: &Path) -> Result<(Wal, Recovered)> {
+        let at = || format!("open the log in {}", dir.display());
+        std::fs::create_dir_all(dir).with_context(at)?;
+        let lock = lock(dir).with_context(at)?;
+        // A replacement that never was renamed never happened.
+        match std::fs::remove_file(dir.join("wal.new")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(at),
+            _ => {}
+        }
+        let path = dir.join("wal");
+        let file = open_appending(&path).with_context(at)?;
+        let bytes = std::fs::read(&path).with_context(at)?;
+        let (records, end) = scan(&bytes).with_context(|| format!("read {}", path.display()))?;
+        let torn = (bytes.len() - end) as u64;
+        if torn > 0 {
+            file.set_len(end as u64).with_context(at)?;
+        }
+        file.sync_all().with_context(at)?;
+        sync_dir(dir).with_context(at)?;
+        let wal = Wal {
+            dir: dir.to_path_buf(),
+            file,
+            _lock: lock,
+            failed: false,
+        };
+        Ok((wal, Recovered { records, torn }))
+    }
+
+    /// Appends `records` with one write and one `fdatasync`. When this returns `Ok`, they are durable.
+    ///
+    /// # Errors
+    /// A record over [`MAX_PAYLOAD`] bytes (nothing is written then), or the system's refusal, after which every call fails.
+    pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<()> {
+        let bytes = encode_all(records)?;
+        self.guarded(|wal| {
+            wal.file.write_all(&bytes).context("append")?;
+            wal.file.sync_data().context("fdatasync")
+        })
+    }
+
+    /// Replaces the whole log by `records`, atomically. When this returns `Ok`, they are durable and the old ones gone.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    pub fn replace<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<()> {
+        let bytes = encode_all(records)?;
+        self.guarded(|wal| {
+            let new = wal.dir.join("wal.new");
+            std::fs::write(&new, &bytes).context("write wal.new")?;
+            let file = open_appending(&new).context("open wal.new")?;
+            file.sync_data().context("fdatasync wal.new")?;
+            std::fs::rename(&new, wal.dir.join("wal")).context("rename wal.new to wal")?;
+            sync_dir(&wal.dir).context("fsync the directory")?;
+            wal.file = file;
+            Ok(())
+        })
+    }
+
+    fn guarded(&mut self, work: impl FnOnce(&mut Wal) -> Result<()>) -> Result<()> {
+        let at = format!("write the log in {}", self.dir.display());
+        ensure!(!self.failed, "failed to {at}: an earlier write failed");
+        // Set first, so that an early return out of `work` leaves it set.
+        self.failed = true;
+        work(self).context(at)?;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let file = open_appending(&dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("another process has it open"),
+        Err(TryLockError::Error(e)) => Err(e.into()),
+    }
+}
+
+fn open_appending(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn encode_all<R: AsRef<[u8]>>(records: &[R]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for record in records.iter().map(AsRef::as_ref) {
+        let n = record.len();
+        ensure!(
+            n <= MAX_PAYLOAD,
+            "a record of {n} bytes is over the {MAX_PAYLOAD} allowed"
+        );
+        frame::encode(record, &mut bytes);
+    }
+    Ok(bytes)
+}
+
+/// The records of a log's `bytes`, and where the last valid one ends.
+fn scan(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize)> {
+    let (mut records, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        match frame::decode(&bytes[at..]) {
+            Ok(payload) => {
+                records.push(payload.to_vec());
+                at += frame::HEADER + payload.len();
+            }
+            Err(bad) => {
+                refuse_corruption(bytes, at, bad)?;
+                break;
+            }
+        }
+    }
+    Ok((records, at))
+}
+
+/// An error if the bad frame at `at` cannot be a torn tail.
+fn refuse_corruption(bytes: &[u8], at: usize, bad: frame::Bad) -> Result<()> {
+    let mut budget = SEARCH_BUDGET;
+    for later in at + 1..bytes.len() {
+        let rest = &bytes[later..];
+        if frame::decode(rest).is_ok() {
+            bail!(
+                "the record at offset {at} is corrupt ({bad}), and a valid one follows at offset {later}: \
+                 what was durable is damaged, so the member must not start from it"
+            );
+        }
+        budget = budget.saturating_sub(cost(rest));
+        if budget == 0 {
+            bail!("the record at offset {at} is corrupt ({bad}), and whether a valid one follows could not be told");
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes the decoding of `rest` checksummed.
+fn cost(rest: &[u8]) -> u64 {
+    match frame::decode_length(rest) {
+        Some(n) if frame::HEADER + n <= rest.len() => n as u64,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "wal_tests.rs"]
+mod tests;

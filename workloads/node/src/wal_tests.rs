@@ -1,0 +1,167 @@
+use super::*;
+use rand::RngExt;
+use splitbrain_core::seed;
+
+fn records(seed: u64) -> Vec<Vec<u8>> {
+    let mut rng = seed::stream(seed, "wal");
+    let mut record = |_| {
+        let len = [0, 1, 7, 40, 300][rng.random_range(0..5)];
+        // Low values make plausible lengths, and so the search work.
+        (0..len).map(|_| rng.random_range(0..4u8)).collect()
+    };
+    (0..6).map(&mut record).collect()
+}
+
+/// Opens a log whose file holds `bytes`; the records, or the error in full.
+fn open(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("wal"), bytes).unwrap();
+    let (_, recovered) = Wal::open(dir.path()).map_err(|e| format!("{e:#}"))?;
+    let left = std::fs::metadata(dir.path().join("wal")).unwrap().len();
+    assert_eq!(
+        left + recovered.torn,
+        bytes.len() as u64,
+        "the torn tail is cut off the file"
+    );
+    Ok(recovered.records)
+}
+
+fn ends(records: &[Vec<u8>]) -> Vec<usize> {
+    let mut end = 0;
+    let add = |r: &Vec<u8>| {
+        end += frame::HEADER + r.len();
+        end
+    };
+    records.iter().map(add).collect()
+}
+
+#[test]
+fn what_was_appended_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut wal, found) = Wal::open(dir.path()).unwrap();
+    assert!(found.records.is_empty());
+    wal.append(&["a", "b"]).unwrap();
+    wal.append(&["c"]).unwrap();
+    drop(wal);
+    let (mut wal, found) = Wal::open(dir.path()).unwrap();
+    assert_eq!(found.records, [b"a", b"b", b"c"]);
+    wal.replace(&["snapshot"]).unwrap();
+    wal.append(&["d"]).unwrap();
+    drop(wal);
+    let (_wal, found) = Wal::open(dir.path()).unwrap();
+    assert_eq!(found.records, [&b"snapshot"[..], b"d"]);
+}
+
+#[test]
+fn a_log_cut_anywhere_keeps_every_whole_record() {
+    for seed in 0..4 {
+        let records = records(seed);
+        let (bytes, ends) = (encode_all(&records).unwrap(), ends(&records));
+        for cut in 0..=bytes.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            assert_eq!(open(&bytes[..cut]).unwrap(), records[..whole], "seed {seed}, cut {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_refused_with_its_offset_or_was_the_tail() {
+    for seed in 0..2 {
+        let records = records(seed);
+        let (bytes, ends) = (encode_all(&records).unwrap(), ends(&records));
+        for bit in 0..bytes.len() * 8 {
+            let mut hurt = bytes.clone();
+            hurt[bit / 8] ^= 1 << (bit % 8);
+            let which = ends.iter().filter(|end| **end <= bit / 8).count();
+            let start = if which == 0 { 0 } else { ends[which - 1] };
+            match open(&hurt) {
+                Ok(found) => {
+                    assert_eq!(which, records.len() - 1, "seed {seed}, bit {bit}: not the tail");
+                    assert_eq!(found, records[..which], "seed {seed}, bit {bit}");
+                }
+                Err(e) => {
+                    assert!(
+                        which < records.len() - 1,
+                        "seed {seed}, bit {bit}: a tail was refused: {e}"
+                    );
+                    let offset = format!("the record at offset {start} is corrupt");
+                    assert!(e.contains(&offset) && e.contains("wal"), "seed {seed}, bit {bit}: {e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tail_of_zeros_or_noise_is_cut_off() {
+    let records = records(9);
+    let bytes = encode_all(&records).unwrap();
+    for n in [1, 7, 8, 9, 4096] {
+        for byte in [0, 0x5a, 0xff] {
+            let tail = vec![byte; n];
+            assert_eq!(
+                open(&[&bytes[..], &tail].concat()).unwrap(),
+                records,
+                "{n} bytes {byte}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_recovered_log_can_be_appended_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = encode_all(&["a"]).unwrap();
+    bytes.extend([1, 2, 3]);
+    std::fs::write(dir.path().join("wal"), &bytes).unwrap();
+    let (mut wal, found) = Wal::open(dir.path()).unwrap();
+    assert_eq!(found.torn, 3);
+    wal.append(&["b"]).unwrap();
+    drop(wal);
+    assert_eq!(Wal::open(dir.path()).unwrap().1.records, [b"a", b"b"]);
+}
+
+#[test]
+fn an_unfinished_replacement_never_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("wal"), encode_all(&["old"]).unwrap()).unwrap();
+    std::fs::write(dir.path().join("wal.new"), encode_all(&["new"]).unwrap()).unwrap();
+    let (_wal, found) = Wal::open(dir.path()).unwrap();
+    assert_eq!(found.records, [b"old"]);
+    assert!(!dir.path().join("wal.new").exists());
+}
+
+#[test]
+fn two_processes_cannot_share_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Wal::open(dir.path()).unwrap();
+    let error = format!("{:#}", Wal::open(dir.path()).unwrap_err());
+    assert!(error.contains("another process has it open"), "{error}");
+}
+
+#[test]
+fn after_a_failure_the_log_refuses_all_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut wal, _) = Wal::open(dir.path()).unwrap();
+    wal.append(&["a"]).unwrap();
+    // A directory in the way makes the replacement fail.
+    std::fs::create_dir(dir.path().join("wal.new")).unwrap();
+    wal.replace(&["b"]).unwrap_err();
+    std::fs::remove_dir(dir.path().join("wal.new")).unwrap();
+    assert!(
+        wal.append(&["c"])
+            .unwrap_err()
+            .to_string()
+            .contains("an earlier write failed")
+    );
+    drop(wal);
+    assert_eq!(Wal::open(dir.path()).unwrap().1.records, [b"a"]);
+}
+
+#[test]
+fn a_record_over_the_bound_is_refused_and_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut wal, _) = Wal::open(dir.path()).unwrap();
+    wal.append(&[vec![0; MAX_PAYLOAD + 1]]).unwrap_err();
+    wal.append(&["a"]).unwrap();
+}
