@@ -1,0 +1,161 @@
+//! Coverage: whether enough happened to judge anything.
+//!
+//! A run in which nobody was elected, or no fault took effect, or every fault aimed at a leader missed it, proves
+//! nothing about faults, whatever the other checkers say: the verdict is unknown, with the reasons. It is unknown as
+//! well where the harness itself is in doubt: a fault that failed or whose outcome was never recorded, a run that was
+//! cut off or aborted, a process that ended although nobody had killed it, a line that is no word of the protocol.
+//!
+//! No system can trip it into "invalid": it never says that.
+use crate::evidence::{Course, count};
+use crate::figures::figure;
+use crate::reigns::Reigns;
+use splitbrain_core::event::{Hit, Phase};
+use splitbrain_core::plan::FaultKind;
+use splitbrain_core::{Body, Checker, Event, Header, Kind, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module. Memory: one entry per fault and reign.
+pub(crate) struct Coverage {
+    planned: bool,
+    course: Course,
+    reigns: Reigns,
+    /// Faults whose outcome is not recorded.
+    tried: BTreeMap<u32, String>,
+    acted: BTreeMap<u32, FaultKind>,
+    hits: u64,
+    missed: u64,
+    moved: u64,
+    /// What is wrong with the harness or its hosts: the first of each sort, with how many there were.
+    troubles: BTreeMap<&'static str, (String, u64)>,
+}
+
+impl Coverage {
+    pub const NAME: &'static str = "coverage";
+
+    pub fn new(header: &Header) -> Coverage {
+        Coverage {
+            planned: !header.plan.faults.kinds.is_empty() || !header.plan.script.is_empty(),
+            course: Course::default(),
+            reigns: Reigns::default(),
+            tried: BTreeMap::new(),
+            acted: BTreeMap::new(),
+            hits: 0,
+            missed: 0,
+            moved: 0,
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    fn trouble(&mut self, sort: &'static str, words: String) {
+        self.troubles.entry(sort).or_insert((words, 0)).1 += 1;
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        if let Some(aborted) = &self.course.aborted {
+            why.push(format!("the run was aborted: {aborted}"));
+        }
+        if !self.course.phases.contains_key(&Phase::End) {
+            why.push("the history is cut off: its end is missing".to_string());
+        }
+        if self.reigns.spans().is_empty() {
+            why.push("nobody was seen to be elected".to_string());
+        }
+        if self.planned && self.acted.is_empty() {
+            why.push("faults were planned, and none took effect".to_string());
+        }
+        let astray = self.missed + self.moved;
+        if astray > 0 && self.hits == 0 {
+            let aimed = count(astray, "fault was", "faults were");
+            why.push(format!("{aimed} aimed at a leader, and none hit one"));
+        }
+        if let Some((fault, what)) = self.tried.first_key_value() {
+            why.push(format!("the outcome of fault {fault} ({what}) was never recorded"));
+        }
+        for (sort, (first, n)) in &self.troubles {
+            why.push(match n {
+                1 => format!("{sort}: {first}"),
+                _ => format!("{sort} ({n} times), first: {first}"),
+            });
+        }
+        why
+    }
+}
+
+impl Checker for Coverage {
+    fn name(&self) -> &'static str {
+        Coverage::NAME
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.course.event(event);
+        self.reigns.event(event);
+        let error = || event.error.clone().unwrap_or_else(|| "no reason given".to_string());
+        match &event.body {
+            Body::Fault(step) => match event.kind {
+                Kind::Invoke => {
+                    self.tried.insert(step.fault, step.what.clone());
+                }
+                Kind::Ok => {
+                    self.tried.remove(&step.fault);
+                    self.acted.insert(step.fault, step.kind);
+                }
+                Kind::Fail | Kind::Info => {
+                    self.tried.remove(&step.fault);
+                    let words = format!("fault {} ({}): {}", step.fault, step.what, error());
+                    self.trouble("a fault did not take effect", words);
+                }
+            },
+            Body::Heal(step) if matches!(event.kind, Kind::Fail | Kind::Info) => {
+                let words = format!("fault {} ({}): {}", step.fault, step.what, error());
+                self.trouble("a fault was not healed", words);
+            }
+            Body::Aim { hit, .. } => match hit {
+                Hit::Hit => self.hits += 1,
+                Hit::Missed => self.missed += 1,
+                Hit::Moved => self.moved += 1,
+            },
+            Body::Exited { host, how } => self.trouble("a process ended by itself", format!("{host}: {how}")),
+            Body::Garbage { host, what } => {
+                self.trouble("a host spoke no word of the protocol", format!("{host}: {what}"))
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self) -> Verdict {
+        let elections = self.reigns.spans().len() as u64;
+        let reasons = self.reasons();
+        let mut verdict = if reasons.is_empty() {
+            let kinds: BTreeSet<&str> = self.acted.values().map(|k| k.name()).collect();
+            let kinds: Vec<&str> = kinds.into_iter().collect();
+            let faults = count(self.acted.len() as u64, "fault", "faults");
+            let kinds = if kinds.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", kinds.join(", "))
+            };
+            let elections = count(elections, "election", "elections");
+            Verdict::new(
+                self.name(),
+                format!("{elections} and {faults}{kinds} were seen"),
+                Vec::new(),
+            )
+        } else {
+            Verdict::unknown(self.name(), reasons.join("; "))
+        };
+        verdict.figures.push(figure("elections", elections as f64, ""));
+        for kind in FaultKind::ALL {
+            let n = self.acted.values().filter(|k| **k == kind).count();
+            if n > 0 {
+                verdict
+                    .figures
+                    .push(figure(&format!("{} faults", kind.name()), n as f64, ""));
+            }
+        }
+        for (name, n) in [("hits", self.hits), ("missed", self.missed), ("moved", self.moved)] {
+            verdict.figures.push(figure(name, n as f64, ""));
+        }
+        verdict
+    }
+}
