@@ -1,0 +1,128 @@
+use super::*;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn refused(code: i64) -> CallError {
+    let message = "etcdserver: no".to_string();
+    CallError::Refused { code, message }
+}
+
+/// `r` and `w`: whether a read and a write ended as fail (`F`) or info (`I`).
+fn check(error: CallError, expect: &str) {
+    let letter = |effect| match outcome(&error, effect) {
+        Outcome::Fail(_) => 'F',
+        Outcome::Info(_) => 'I',
+        Outcome::Ok(_) => panic!("an error is never ok"),
+    };
+    let found: String = [letter(Effect::Read), letter(Effect::Write)].iter().collect();
+    assert_eq!(found, expect, "{error:?}");
+}
+
+#[test]
+fn an_error_fails_only_what_definitely_did_not_happen() {
+    check(CallError::NotSent("refused".into()), "FF");
+    check(CallError::Lost("no answer".into()), "II");
+    for (code, expect) in [
+        (1, "FI"),  // cancelled
+        (2, "FI"),  // unknown
+        (3, "FF"),  // invalid argument
+        (4, "FI"),  // deadline exceeded
+        (5, "FF"),  // not found: the lease is gone
+        (6, "FI"),  // already exists
+        (7, "FF"),  // permission denied
+        (8, "FF"),  // resource exhausted: no space, too many requests
+        (9, "FF"),  // failed precondition
+        (10, "FI"), // aborted
+        (11, "FF"), // out of range: compacted
+        (12, "FF"), // unimplemented
+        (13, "FI"), // internal
+        (14, "FI"), // unavailable: request timed out, leader changed, no leader
+        (15, "FI"), // data loss
+        (16, "FF"), // unauthenticated
+    ] {
+        check(refused(code), expect);
+    }
+}
+
+#[test]
+fn both_forms_of_a_refusal_are_read() {
+    let plain = json!({"error": "etcdserver: no", "message": "etcdserver: no", "code": 5});
+    assert_eq!(refusal(&plain), Some(refused(5)));
+    let streamed = json!({"error": {"grpc_code": 14, "http_code": 503, "message": "etcdserver: no"}});
+    assert_eq!(refusal(&streamed), Some(refused(14)));
+    assert_eq!(refusal(&json!({"result": {}})), None);
+}
+
+#[test]
+fn numbers_and_bytes_read_as_the_gateway_writes_them() {
+    let value = json!({"a": "4111120131614286853", "b": 7, "c": "x"});
+    let found = ["a", "b", "c", "absent"].map(|name| number(&value[name]));
+    assert_eq!(found, [Some(4_111_120_131_614_286_853), Some(7), None, Some(0)]);
+    assert_eq!(decode(&json!(encode("a/b"))), Some("a/b".to_string()));
+    assert_eq!(decode(&Value::Null), Some(String::new()));
+    assert_eq!(decode(&json!("%")), None);
+}
+
+/// A server that reads one request's beginning and answers with `answer`, or never where there is none.
+async fn server(answer: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            assert_ne!(stream.read(&mut buffer).await.unwrap(), 0);
+            match answer {
+                Some(body) => {
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    stream.write_all((head + body).as_bytes()).await.unwrap();
+                }
+                None => kept.push(stream),
+            }
+        }
+    });
+    format!("http://{address}")
+}
+
+/// An address where nobody listens.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn what_was_never_sent_goes_to_the_next_endpoint_at_once() {
+    let gateway = Gateway::new(vec![nobody().await, server(Some("{\"ID\":\"7\"}")).await]).unwrap();
+    let answer = gateway.call("/v3/x", &json!({}), SOON).await.unwrap();
+    assert_eq!(number(&answer["ID"]), Some(7));
+    assert_eq!(gateway.current.get(), 1);
+    let gateway = Gateway::new(vec![nobody().await, nobody().await]).unwrap();
+    let error = gateway.call("/v3/x", &json!({}), SOON).await.unwrap_err();
+    assert!(matches!(error, CallError::NotSent(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_may_have_happened_is_never_sent_twice() {
+    let gateway = Gateway::new(vec![server(None).await, server(Some("{}")).await]).unwrap();
+    let error = gateway
+        .call("/v3/x", &json!({}), Duration::from_millis(200))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Lost(_)), "{error:?}");
+    // The next call does not wait for the silent one again.
+    gateway.call("/v3/x", &json!({}), SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_something_else_is_no_answer() {
+    let gateway = Gateway::new(vec![server(Some("<html>")).await]).unwrap();
+    let error = gateway.call("/v3/x", &json!({}), SOON).await.unwrap_err();
+    assert!(matches!(error, CallError::Lost(_)), "{error:?}");
+}
