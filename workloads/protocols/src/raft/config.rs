@@ -1,7 +1,20 @@
 //! How a Raft is set up: its timers, and the ways in which it can be broken on purpose.
 use serde::{Deserialize, Serialize};
-use splitbrain_core::{Nanos, time};
+use splitbrain_core::{Name, Nanos, time};
 use std::str::FromStr;
+
+/// Who a Raft is, and how it is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This member.
+    pub name: Name,
+    /// All members, this one included.
+    pub members: Vec<Name>,
+    /// Timers and switches.
+    pub tuning: Tuning,
+    /// How it is broken on purpose, if at all.
+    pub mutant: Option<Mutant>,
+}
 
 /// Timers and switches. The defaults suit a network with round trips of a few milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,204 @@
+//! The leader's client of the storage.
+//!
+//! A write names its `base`, the newest write that this leader has seen. To know it, a new leader first asks for the
+//! last accepted write; the writes that it is asked for meanwhile wait, unsent. Storage and network may lose anything:
+//! a write without an answer is `info`, for it may have arrived or may still do so.
+use super::answer;
+use crate::Output;
+use crate::storage::{StoreOp, StoreReply, StoreRequest, StoreResult};
+use splitbrain_core::{Answer, Nanos, Outcome, Token};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most writes that wait for a leader's first look at the storage.
+const QUEUE: usize = 64;
+
+/// What a request to the storage is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// A leader's first look. Sent again until answered.
+    Look,
+    /// [`splitbrain_core::Op::Read`].
+    Read {
+        /// To be answered.
+        request: u64,
+    },
+    /// [`splitbrain_core::Op::Write`], sent.
+    Write {
+        /// To be answered.
+        request: u64,
+        /// It was sent with.
+        token: Token,
+        /// Of the writer.
+        value: u64,
+        /// Of the writer.
+        base: u64,
+    },
+}
+
+/// A request that the storage has not answered.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    due: Nanos,
+    work: Work,
+}
+
+/// A write that waits, unsent.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    due: Nanos,
+    request: u64,
+    value: u64,
+}
+
+/// What a leader knows of the storage.
+#[derive(Clone, Debug)]
+struct Reign {
+    token: Token,
+    /// The newest write seen; `None` until the first look is answered.
+    base: Option<u64>,
+    queue: VecDeque<Queued>,
+}
+
+/// The client: the requests under way, and the reign if there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    next_id: u64,
+    timeout: Nanos,
+    sent: BTreeMap<u64, Sent>,
+    reign: Option<Reign>,
+}
+
+impl Client {
+    /// A client whose request ids follow `first_id`.
+    pub(super) fn new(first_id: u64, timeout: Nanos) -> Client {
+        Client {
+            next_id: first_id,
+            timeout: timeout.max(Nanos(1)),
+            sent: BTreeMap::new(),
+            reign: None,
+        }
+    }
+
+    /// Looks at the storage before the first write.
+    pub(super) fn elected(&mut self, now: Nanos, token: Token, out: &mut Vec<Output>) {
+        self.reign = Some(Reign {
+            token,
+            base: None,
+            queue: VecDeque::new(),
+        });
+        self.send(now, Work::Look, out);
+    }
+
+    /// Gives up what was not sent. What was sent keeps waiting: it may well be accepted.
+    pub(super) fn deposed(&mut self, out: &mut Vec<Output>) {
+        self.sent.retain(|_, sent| !matches!(sent.work, Work::Look));
+        for Queued { request, .. } in self.reign.take().into_iter().flat_map(|reign| reign.queue) {
+            answer(out, request, Outcome::Fail("not-leader".into()));
+        }
+    }
+
+    /// Writes, as soon as it is known what was written before.
+    pub(super) fn write(&mut self, now: Nanos, request: u64, value: u64, out: &mut Vec<Output>) {
+        let due = now + self.timeout;
+        match &mut self.reign {
+            None => answer(out, request, Outcome::Fail("not-leader".into())),
+            Some(Reign {
+                token,
+                base: Some(base),
+                ..
+            }) => {
+                let work = Work::Write {
+                    request,
+                    token: *token,
+                    value,
+                    base: *base,
+                };
+                self.send(now, work, out);
+            }
+            Some(reign) if reign.queue.len() >= QUEUE => answer(out, request, Outcome::Fail("busy".into())),
+            Some(reign) => reign.queue.push_back(Queued { due, request, value }),
+        }
+    }
+
+    /// Sends a request.
+    pub(super) fn send(&mut self, now: Nanos, work: Work, out: &mut Vec<Output>) {
+        self.next_id += 1;
+        let (id, due) = (self.next_id, now + self.timeout);
+        let what = match work {
+            Work::Look | Work::Read { .. } => StoreOp::Last,
+            Work::Write { token, value, base, .. } => StoreOp::Write { token, base, value },
+        };
+        self.sent.insert(id, Sent { due, work });
+        out.push(Output::Store(StoreRequest { id, what }));
+    }
+
+    /// Takes an answer. One that nobody waits for, or that does not fit its question, is none.
+    pub(super) fn reply(&mut self, now: Nanos, StoreReply { id, result }: StoreReply, out: &mut Vec<Output>) {
+        let Some(Sent { work, .. }) = self.sent.get(&id).copied() else {
+            return;
+        };
+        let outcome = match (work, result) {
+            (Work::Write { request, token, .. }, StoreResult::Accepted { seq }) => {
+                self.saw(seq);
+                Some((request, Outcome::Ok(Answer::Written { token, seq })))
+            }
+            (Work::Write { request, .. }, StoreResult::Rejected { .. }) => {
+                Some((request, Outcome::Fail("stale-token".into())))
+            }
+            (Work::Read { request }, StoreResult::Last { seq, value }) => {
+                self.saw(seq);
+                Some((request, Outcome::Ok(Answer::Value(value))))
+            }
+            (Work::Look, StoreResult::Last { .. }) => None,
+            _ => return,
+        };
+        self.sent.remove(&id);
+        if let Some((request, outcome)) = outcome {
+            answer(out, request, outcome);
+        } else if let StoreResult::Last { seq, .. } = result {
+            self.begin_writing(now, seq, out);
+        }
+    }
+
+    /// Notes the newest write seen, once the first look is done.
+    fn saw(&mut self, seq: u64) {
+        if let Some(base) = self.reign.as_mut().and_then(|reign| reign.base.as_mut()) {
+            *base = seq.max(*base);
+        }
+    }
+
+    fn begin_writing(&mut self, now: Nanos, seq: u64, out: &mut Vec<Output>) {
+        let Some(reign) = &mut self.reign else { return };
+        reign.base = Some(seq);
+        for Queued { request, value, .. } in std::mem::take(&mut reign.queue) {
+            self.write(now, request, value, out);
+        }
+    }
+
+    /// Answers what has waited too long, and looks again.
+    pub(super) fn expire(&mut self, now: Nanos, out: &mut Vec<Output>) {
+        let why = || "storage timed out".to_string();
+        let late: Vec<Sent> = self.sent.extract_if(.., |_, s| s.due <= now).map(|(_, s)| s).collect();
+        for Sent { work, .. } in late {
+            match work {
+                Work::Look => self.send(now, Work::Look, out),
+                Work::Read { request } => answer(out, request, Outcome::Fail(why())),
+                Work::Write { request, .. } => answer(out, request, Outcome::Info(why())),
+            }
+        }
+        let queue = self.reign.iter_mut().flat_map(|reign| &mut reign.queue);
+        let late = queue.filter(|q| q.due <= now).count();
+        // Queued in the order in which they were asked, so the late ones are in front.
+        let front = self.reign.iter_mut().flat_map(|reign| reign.queue.drain(..late));
+        for Queued { request, .. } in front {
+            answer(out, request, Outcome::Fail(why()));
+        }
+    }
+
+    /// When [`Client::expire`] is wanted.
+    pub(super) fn deadline(&self) -> Nanos {
+        let sent = self.sent.values().map(|sent| sent.due);
+        let queued = self.reign.iter().flat_map(|reign| reign.queue.front()).map(|q| q.due);
+        sent.chain(queued).min().unwrap_or(Nanos::MAX)
+    }
+}
