@@ -1,0 +1,231 @@
+use super::service::{believers, failovers};
+use super::*;
+use crate::synthetic::{self, host, name};
+use splitbrain_core::event::FaultStep;
+use splitbrain_core::plan::FaultKind;
+use splitbrain_core::{Plan, Reign, Role, Status};
+
+fn ms(t: u64) -> Nanos {
+    Nanos::millis(t)
+}
+
+/// Events for one host, in milliseconds.
+#[derive(Default)]
+struct Lines(Vec<Event>);
+
+impl Lines {
+    fn push(&mut self, t: u64, process: Process, kind: Kind, body: Body) -> &mut Lines {
+        let index = self.0.len() as u64;
+        self.0.push(Event {
+            index,
+            time: ms(t),
+            process,
+            kind,
+            body,
+            error: None,
+        });
+        self
+    }
+
+    fn elected(&mut self, t: u64, epoch: u64, reign: u64) -> &mut Lines {
+        let body = Body::Elected {
+            host: host(1),
+            epoch: Epoch(epoch),
+            token: None,
+            reign: Reign(reign),
+        };
+        self.push(t, Process::Host(host(1)), Kind::Info, body)
+    }
+
+    fn deposed(&mut self, t: u64, reign: u64) -> &mut Lines {
+        let body = Body::Deposed {
+            host: host(1),
+            reign: Reign(reign),
+            why: "w".into(),
+        };
+        self.push(t, Process::Host(host(1)), Kind::Info, body)
+    }
+
+    /// An observation; `led` is the epoch and reign of the answer.
+    fn observed(&mut self, from: u64, to: u64, led: Option<(u64, u64)>) -> &mut Lines {
+        let body = |answer| Body::Observe { host: host(1), answer };
+        let status = Status {
+            role: if led.is_some() { Role::Leader } else { Role::Follower },
+            epoch: led.map(|l| Epoch(l.0)),
+            token: None,
+            reign: led.map(|l| Reign(l.1)),
+            leader: None,
+        };
+        self.push(from, Process::Client(0), Kind::Invoke, body(None));
+        self.push(to, Process::Client(0), Kind::Ok, body(Some(status)))
+    }
+
+    fn act(&mut self, t: u64, kind: Kind, action: Action) -> &mut Lines {
+        let step = FaultStep {
+            fault: 1,
+            kind: FaultKind::Kill,
+            what: "w".into(),
+            targets: vec![host(1)],
+            action,
+            proofs: vec![],
+        };
+        self.push(t, Process::Nemesis, kind, Body::Fault(step))
+    }
+
+    fn started(&mut self, t: u64, incarnation: u32) -> &mut Lines {
+        let body = Body::Started {
+            host: host(1),
+            incarnation,
+        };
+        self.push(t, Process::Host(host(1)), Kind::Info, body)
+    }
+
+    /// The reigns as `epoch from-definite-to`, and the states as `state from-to`, in milliseconds.
+    fn check(&self, expected: &[&str]) {
+        let header = Header {
+            splitbrain: 1,
+            seed: 1,
+            plan: Plan::new("raft", "sim"),
+            hosts: vec![],
+            promises: vec![],
+        };
+        let picture = Picture::of(&header, &self.0);
+        let t = |n: Nanos| n.0 / 1_000_000;
+        let lane = &picture.lanes[0];
+        let reigns = lane.reigns.iter();
+        let mut all: Vec<String> = reigns
+            .map(|r| format!("{} {}-{}-{}", r.epoch, t(r.from), t(r.definite), t(r.to)))
+            .collect();
+        all.extend(
+            lane.states
+                .iter()
+                .map(|s| format!("{} {}-{}", s.state.name(), t(s.from), t(s.to))),
+        );
+        assert_eq!(all, expected);
+    }
+}
+
+fn kill() -> Action {
+    Action::Kill { hosts: vec![host(1)] }
+}
+
+#[test]
+fn belief_is_definite_up_to_the_last_question_answered_within_the_reign() {
+    let mut lines = Lines::default();
+    lines
+        .elected(10, 5, 1)
+        .observed(20, 30, Some((5, 1)))
+        .observed(40, 60, Some((5, 1)))
+        .deposed(100, 1);
+    lines.check(&["5 10-40-100"]);
+}
+
+#[test]
+fn a_question_older_than_the_reign_proves_nothing_before_it() {
+    let mut lines = Lines::default();
+    lines
+        .observed(5, 30, Some((5, 1)))
+        .observed(31, 32, Some((5, 1)))
+        .observed(33, 40, None);
+    lines.check(&["5 30-31-40"]);
+}
+
+#[test]
+fn another_reign_or_epoch_ends_the_one_before() {
+    let mut lines = Lines::default();
+    lines.elected(10, 5, 1).elected(20, 6, 2).deposed(25, 1).deposed(30, 2);
+    lines.check(&["5 10-10-20", "6 20-20-30"]);
+}
+
+#[test]
+fn death_ends_a_reign_and_a_pause_does_not() {
+    let hosts = vec![host(1)];
+    let mut lines = Lines::default();
+    lines
+        .started(1, 1)
+        .elected(10, 5, 1)
+        .act(20, Kind::Ok, Action::Pause { hosts: hosts.clone() });
+    lines
+        .act(30, Kind::Ok, Action::Resume { hosts })
+        .act(40, Kind::Invoke, kill())
+        .act(41, Kind::Ok, kill());
+    lines.started(60, 2);
+    lines.check(&["5 10-10-41", "paused 20-30", "killed 41-60"]);
+}
+
+#[test]
+fn a_kill_that_failed_changes_nothing() {
+    let mut lines = Lines::default();
+    lines
+        .elected(10, 5, 1)
+        .act(20, Kind::Fail, kill())
+        .observed(30, 40, Some((5, 1)));
+    lines.check(&["5 10-30-40"]);
+}
+
+#[test]
+fn an_exit_that_nobody_asked_for_is_a_stretch_of_its_own() {
+    let mut lines = Lines::default();
+    let body = Body::Exited {
+        host: host(1),
+        how: "member: exit status 1".into(),
+    };
+    lines
+        .elected(10, 5, 1)
+        .push(20, Process::Host(host(1)), Kind::Info, body)
+        .started(35, 2);
+    lines.check(&["5 10-10-20", "exited 20-35"]);
+}
+
+#[test]
+fn the_synthetic_run_gives_the_picture_of_its_script() {
+    let made = synthetic::run(ms(60));
+    let p = Picture::of(&made.header, &made.events);
+    assert_eq!(
+        (p.elections(), p.epochs.len(), p.whole, p.end),
+        (8, 8, true, ms(47_000))
+    );
+    assert_eq!(p.rank(Epoch(5)), 3, "epoch 4 had no leader, and takes no colour");
+    assert_eq!(p.faults.len(), 9);
+    assert_eq!(p.faults.iter().filter(|f| f.from.is_some()).count(), 7);
+    let failed = &p.faults[4];
+    assert_eq!((failed.number, failed.from, failed.errors.len()), (5, None, 1));
+    let missed = &p.faults[7];
+    assert_eq!((missed.number, missed.kind, missed.from), (8, None, None));
+    let storage = p.storage().unwrap();
+    assert_eq!(p.lanes[storage].host.name, name("storage"));
+    assert!(p.stores.windows(2).all(|w| w[0].seq < w[1].seq));
+    assert!(
+        p.ops
+            .windows(2)
+            .all(|w| w[0].start <= w[1].start && w[0].index < w[1].index)
+    );
+    assert_eq!(p.under_test(), (ms(1_200), ms(45_500)));
+}
+
+#[test]
+fn leaderless_time_and_failovers_follow_from_the_reigns() {
+    let made = synthetic::run(ms(60));
+    let p = Picture::of(&made.header, &made.events);
+    let led = believers(&p, ms(5_000), ms(7_000));
+    let counts: Vec<(u64, usize)> = led.iter().map(|b| (b.to.0 / 1_000_000, b.count)).collect();
+    assert_eq!(counts, [(6_100, 1), (6_900, 2), (7_000, 1)]);
+    let none: u64 = believers(&p, ms(16_000), ms(20_000))
+        .iter()
+        .filter(|b| b.count == 0)
+        .map(|b| b.to.0 - b.from.0)
+        .sum();
+    assert_eq!(none, ms(19_600).0 - ms(18_004).0);
+    let over: Vec<(u32, u64, u64)> = failovers(&p).iter().map(|f| (f.fault, f.old.0, f.new.0)).collect();
+    assert_eq!(over, [(1, 1, 2), (2, 2, 3), (3, 3, 5), (6, 5, 6), (7, 6, 7), (9, 7, 8)]);
+}
+
+#[test]
+fn a_history_without_an_end_says_so() {
+    let made = synthetic::run(ms(60));
+    let cut = &made.events[..made.events.len() / 2];
+    let p = Picture::of(&made.header, cut);
+    assert!(!p.whole);
+    assert_eq!(p.end, cut.last().unwrap().time);
+    assert_eq!(p.phases.last().unwrap().to, p.end);
+}
