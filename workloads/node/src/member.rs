@@ -91,7 +91,7 @@ pub async fn run_on(config: MemberConfig, listener: TcpListener, stdio: Stdio) -
         tuning: config.tuning,
         mutant: config.mutant,
     };
-    let rng = seed::stream(config.seed, config.name.as_str());
+    let rng = seed::stream(config.seed, &format!("{} life {}", config.name, found.life));
     let core = raft::Member::new(member, found.records, rng)
         .map_err(|why| anyhow!("failed to start {} from {}: {why}", config.name, config.dir.display()))?;
     let parts = Parts {
@@ -204,6 +204,7 @@ impl Driver {
             let deadline = self.core.deadline();
             tokio::select! {
                 request = self.stdio.requests.recv() => return Ok(request.map(Input::Request)),
+                () = self.stdio.lines.closed() => return Ok(None),
                 message = self.transport.recv() => {
                     let (from, bytes) = message?;
                     return Ok(Some(Input::Message { from, bytes }));

@@ -106,6 +106,11 @@ impl Lines {
         let _ = tokio::time::timeout(DRAIN, empty).await;
     }
 
+    /// Waits until a line could not be written: control is gone.
+    pub async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
     async fn put(&self, text: String, written: Option<oneshot::Sender<()>>) -> Result<(), Closed> {
         self.sender.send(Job { text, written }).await.map_err(|_| Closed)
     }

@@ -73,6 +73,7 @@ pub async fn serve(listener: TcpListener, fenced: bool, mut stdio: Stdio) {
                     break;
                 }
             }
+            () = lines.closed() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => drop(connections.spawn(shared.clone().connection(stream, addr))),
                 Err(e) => {

@@ -35,6 +35,9 @@ pub struct Recovered {
     pub records: Vec<Vec<u8>>,
     /// Bytes of a torn tail that were cut off.
     pub torn: u64,
+    /// How many times the log has been opened, from 1: whatever a process draws at random in one life must differ from
+    /// what it drew in another.
+    pub life: u64,
 }
 
 /// A write-ahead log in a directory of its own, locked against every other process.
@@ -42,7 +45,7 @@ pub struct Recovered {
 pub struct Wal {
     dir: PathBuf,
     file: File,
-    /// Held, never read: the lock lives as long as this.
+    /// Held and not used: the lock lives as long as this.
     _lock: File,
     failed: bool,
 }
@@ -55,7 +58,8 @@ impl Wal {
     pub fn open(dir: &Path) -> Result<(Wal, Recovered)> {
         let at = || format!("open the log in {}", dir.display());
         std::fs::create_dir_all(dir).with_context(at)?;
-        let lock = lock(dir).with_context(at)?;
+        let mut lock = lock(dir).with_context(at)?;
+        let life = count_life(&mut lock).with_context(at)?;
         // A replacement that never was renamed never happened.
         match std::fs::remove_file(dir.join("wal.new")) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(at),
@@ -77,7 +81,7 @@ impl Wal {
             _lock: lock,
             failed: false,
         };
-        Ok((wal, Recovered { records, torn }))
+        Ok((wal, Recovered { records, torn, life }))
     }
 
     /// Appends `records` with one write and one `fdatasync`. When this returns `Ok`, they are durable.
@@ -128,6 +132,13 @@ fn lock(dir: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => bail!("another process has it open"),
         Err(TryLockError::Error(e)) => Err(e.into()),
     }
+}
+
+/// The lock file is as many bytes long as the log has had lives.
+fn count_life(lock: &mut File) -> std::io::Result<u64> {
+    lock.write_all(b".")?;
+    lock.sync_data()?;
+    Ok(lock.metadata()?.len())
 }
 
 fn open_appending(path: &Path) -> std::io::Result<File> {

@@ -40,11 +40,13 @@ fn what_was_appended_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (mut wal, found) = Wal::open(dir.path()).unwrap();
     assert!(found.records.is_empty());
+    assert_eq!(found.life, 1);
     wal.append(&["a", "b"]).unwrap();
     wal.append(&["c"]).unwrap();
     drop(wal);
     let (mut wal, found) = Wal::open(dir.path()).unwrap();
     assert_eq!(found.records, [b"a", b"b", b"c"]);
+    assert_eq!(found.life, 2);
     wal.replace(&["snapshot"]).unwrap();
     wal.append(&["d"]).unwrap();
     drop(wal);
