@@ -1,0 +1,207 @@
+//! Who leads, and whether a fault aimed at it found it.
+//!
+//! A claim counts from an answer or an `elected` heard since the last look, until the claimant is deposed, restarted or
+//! says otherwise. Of several claims the highest epoch is the leader's: an old leader may not know yet. From the choice
+//! to the confirmation of the injection the claim is watched; a leadership that ended or was overtaken in between has
+//! *moved*, and the fault struck somebody who no longer led.
+use splitbrain_core::event::{Hit, Kind};
+use splitbrain_core::op::{Role, Status};
+use splitbrain_core::plan::Target;
+use splitbrain_core::{Body, Epoch, Event, Name, Reign};
+use std::collections::BTreeMap;
+
+/// A leadership as its holder described it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) epoch: Epoch,
+    pub(crate) reign: Reign,
+}
+
+/// An injected fault that was aimed by asking.
+struct Aimed {
+    fault: u32,
+    target: Target,
+    host: Name,
+    /// The leadership that was aimed at; `None` for a target that was not to lead.
+    claim: Option<Claim>,
+    /// What the candidates had answered.
+    answers: String,
+    /// Why the target no longer is what it was aimed at for.
+    moved: Option<String>,
+}
+
+/// Claims since the last look, and faults whose hit is not decided.
+#[derive(Default)]
+pub(crate) struct Aim {
+    claims: BTreeMap<Name, Claim>,
+    /// What each host said last.
+    said: BTreeMap<Name, String>,
+    aimed: Vec<Aimed>,
+}
+
+impl Aim {
+    /// Forgets what was heard: only fresh answers count.
+    pub(crate) fn look_again(&mut self) {
+        self.claims.clear();
+        self.said.clear();
+    }
+
+    /// Of `among`, who claims to lead in the highest epoch.
+    pub(crate) fn leader(&self, among: &[Name]) -> Option<(Name, Claim)> {
+        let claims = self.claims.iter().filter(|(host, _)| among.contains(host));
+        // Of equal epochs the first by name, so that a split brain does not make the schedule depend on anything.
+        let best = claims.rev().max_by_key(|(_, claim)| claim.epoch);
+        best.map(|(host, claim)| (*host, *claim))
+    }
+
+    /// Whether `host` claims to lead.
+    pub(crate) fn leads(&self, host: Name) -> bool {
+        self.claims.contains_key(&host)
+    }
+
+    /// What the candidates answered, in words.
+    pub(crate) fn answers(&self) -> String {
+        if self.said.is_empty() {
+            return "nobody answered".to_string();
+        }
+        let words: Vec<String> = self.said.iter().map(|(host, what)| format!("{host} {what}")).collect();
+        words.join(", ")
+    }
+
+    /// Watches the target of `fault` until its injection is confirmed.
+    pub(crate) fn watch(&mut self, fault: u32, target: Target, host: Name, claim: Option<Claim>) {
+        let answers = self.answers();
+        self.aimed.push(Aimed {
+            fault,
+            target,
+            host,
+            claim,
+            answers,
+            moved: None,
+        });
+    }
+
+    /// The note on a fault that found nobody to strike.
+    pub(crate) fn missed(&self, fault: u32, target: Target) -> Body {
+        let who = match target {
+            Target::Leader => "nobody leads",
+            _ => "everybody left leads",
+        };
+        Body::Aim {
+            fault,
+            target,
+            hit: Hit::Missed,
+            why: format!("{who}: {}", self.answers()),
+        }
+    }
+
+    /// Takes an event in; perhaps it decides a fault's hit.
+    pub(crate) fn notify(&mut self, event: &Event) -> Option<Body> {
+        match (&event.body, event.kind) {
+            (Body::Observe { host, answer: Some(s) }, Kind::Ok) => self.answered(*host, s),
+            (Body::Elected { host, epoch, reign, .. }, _) => {
+                let claim = Claim {
+                    epoch: *epoch,
+                    reign: *reign,
+                };
+                self.claims.insert(*host, claim);
+                self.said.insert(*host, format!("elected in epoch {epoch}"));
+                self.claimed(*host, claim);
+            }
+            (Body::Deposed { host, reign, .. }, _) => {
+                if self.claims.get(host).is_some_and(|claim| claim.reign <= *reign) {
+                    self.claims.remove(host);
+                    self.said.insert(*host, "deposed".to_string());
+                }
+                self.lost(*host, |claim| claim.reign <= *reign, "was deposed");
+            }
+            (Body::Started { host, .. }, _) => {
+                self.claims.remove(host);
+                self.said.remove(host);
+                self.lost(*host, |_| true, "was restarted");
+            }
+            (Body::Exited { host, .. }, _) => {
+                self.claims.remove(host);
+                self.said.remove(host);
+                self.lost(*host, |_| true, "ended by itself");
+            }
+            (Body::Fault(step), Kind::Ok) => return self.confirmed(step.fault),
+            (Body::Fault(step), Kind::Fail | Kind::Info) => self.aimed.retain(|aimed| aimed.fault != step.fault),
+            _ => {}
+        }
+        None
+    }
+
+    fn answered(&mut self, host: Name, status: &Status) {
+        let claim = match *status {
+            Status {
+                role: Role::Leader,
+                epoch: Some(epoch),
+                reign: Some(reign),
+                ..
+            } => Some(Claim { epoch, reign }),
+            _ => None,
+        };
+        let Some(claim) = claim else {
+            self.claims.remove(&host);
+            let role = if status.role == Role::Candidate {
+                "campaigns"
+            } else {
+                "follows"
+            };
+            self.said.insert(host, role.to_string());
+            self.lost(host, |_| true, "said that it does not lead");
+            return;
+        };
+        self.claims.insert(host, claim);
+        self.said.insert(host, format!("leads epoch {}", claim.epoch));
+        self.claimed(host, claim);
+    }
+
+    /// `host` said that it leads.
+    fn claimed(&mut self, host: Name, new: Claim) {
+        for aimed in &mut self.aimed {
+            let moved = match aimed.claim {
+                None if aimed.host == host => format!("{host} leads epoch {}", new.epoch),
+                Some(old) if aimed.host == host && old.reign != new.reign => {
+                    format!("{host} leads anew, in epoch {}", new.epoch)
+                }
+                Some(old) if aimed.host != host && new.epoch > old.epoch => {
+                    format!("{host} leads the newer epoch {}", new.epoch)
+                }
+                _ => continue,
+            };
+            aimed.moved.get_or_insert(moved);
+        }
+    }
+
+    /// `host` lost the leaderships that `which` names.
+    fn lost(&mut self, host: Name, which: impl Fn(Claim) -> bool, how: &str) {
+        let of_host = self.aimed.iter_mut().filter(|aimed| aimed.host == host);
+        for aimed in of_host.filter(|aimed| aimed.claim.is_some_and(&which)) {
+            aimed.moved.get_or_insert(format!("{host} {how}"));
+        }
+    }
+
+    fn confirmed(&mut self, fault: u32) -> Option<Body> {
+        let at = self.aimed.iter().position(|aimed| aimed.fault == fault)?;
+        let aimed = self.aimed.remove(at);
+        let (hit, found) = match (aimed.moved, aimed.claim) {
+            (Some(moved), _) => (Hit::Moved, format!("{moved} before the fault took effect")),
+            (None, Some(Claim { epoch, .. })) => {
+                let host = aimed.host;
+                (Hit::Hit, format!("{host} led epoch {epoch} when the fault took effect"))
+            }
+            (None, None) => (
+                Hit::Hit,
+                format!("{} did not lead when the fault took effect", aimed.host),
+            ),
+        };
+        Some(Body::Aim {
+            fault,
+            target: aimed.target,
+            hit,
+            why: format!("{found}; asked before: {}", aimed.answers),
+        })
+    }
+}

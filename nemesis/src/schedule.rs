@@ -1,0 +1,146 @@
+//! When what comes: the plan's script, and random faults from the seed.
+use crate::fit::{self, Breaks, Topology};
+use crate::menu::{self, Menu};
+use rand::RngExt;
+use splitbrain_core::plan::{FaultKind, Grudge, Scripted, Target};
+use splitbrain_core::seed::{self, Rng};
+use splitbrain_core::{Nanos, Plan, Shape};
+use std::collections::VecDeque;
+
+/// A fault to come.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Planned {
+    /// Since the faults phase began.
+    pub(crate) at: Nanos,
+    /// From its confirmation to its healing.
+    pub(crate) lasting: Nanos,
+    pub(crate) breaks: Breaks,
+    pub(crate) target: Target,
+    /// What a packet fault does; unused by others.
+    pub(crate) packets: Shape,
+}
+
+/// The faults to come, in order.
+pub(crate) struct Schedule {
+    script: VecDeque<Planned>,
+    random: Option<Random>,
+}
+
+struct Random {
+    rng: Rng,
+    menu: Menu,
+    every: Nanos,
+    lasting: Nanos,
+    /// Nothing is injected later: it could hardly be healed within the phase.
+    until: Nanos,
+    next: Option<Planned>,
+}
+
+impl Schedule {
+    /// The error says what in `plan` does not fit.
+    pub(crate) fn new(plan: &Plan, seed: u64, topology: &Topology) -> Result<Schedule, String> {
+        let mut rng = seed::stream(seed, "nemesis");
+        let mut script = Vec::new();
+        for (n, scripted) in plan.script.iter().enumerate() {
+            let planned = self::scripted(scripted, plan.time_limit, topology, &mut rng);
+            script.push(planned.map_err(|why| format!("script fault {}: {why}", n + 1))?);
+        }
+        script.sort_by_key(|planned| planned.at);
+        let menu = Menu::new(&plan.faults, topology)?;
+        let random = if menu.is_empty() {
+            None
+        } else {
+            if plan.faults.every == Nanos::ZERO {
+                return Err("faults.every is zero: name the mean time between injections".to_string());
+            }
+            let until = Nanos(plan.time_limit.0 / 10 * 9);
+            let mut random = Random {
+                rng,
+                menu,
+                every: plan.faults.every,
+                lasting: plan.faults.lasting,
+                until,
+                next: None,
+            };
+            random.draw(Nanos::ZERO);
+            Some(random)
+        };
+        Ok(Schedule {
+            script: script.into(),
+            random,
+        })
+    }
+
+    /// When the next fault comes, since the faults phase began.
+    pub(crate) fn due(&self) -> Option<Nanos> {
+        let scripted = self.script.front().map(|planned| planned.at);
+        scripted.into_iter().chain(self.random_due()).min()
+    }
+
+    /// The next fault.
+    pub(crate) fn pop(&mut self) -> Option<Planned> {
+        let random = self.random_due().unwrap_or(Nanos::MAX);
+        if self.script.front().is_some_and(|planned| planned.at <= random) {
+            return self.script.pop_front();
+        }
+        let source = self.random.as_mut()?;
+        let planned = source.next.take()?;
+        source.draw(planned.at);
+        Some(planned)
+    }
+
+    fn random_due(&self) -> Option<Nanos> {
+        self.random.as_ref()?.next.as_ref().map(|planned| planned.at)
+    }
+}
+
+impl Random {
+    fn draw(&mut self, after: Nanos) {
+        let at = after + spread(self.every, 50, 150, &mut self.rng);
+        let (breaks, target) = self.menu.draw(&mut self.rng);
+        let planned = Planned {
+            at,
+            lasting: spread(self.lasting, 20, 180, &mut self.rng),
+            breaks,
+            target,
+            packets: menu::draw_shape(&mut self.rng),
+        };
+        self.next = (at <= self.until).then_some(planned);
+    }
+}
+
+/// Uniform between `least` and `most` percent of `mean`; never zero, so that a schedule ends.
+fn spread(mean: Nanos, least: u64, most: u64, rng: &mut Rng) -> Nanos {
+    let percent = |p: u64| u64::try_from(u128::from(mean.0) * u128::from(p) / 100).unwrap_or(u64::MAX);
+    Nanos(rng.random_range(percent(least)..=percent(most)).max(1))
+}
+
+fn scripted(fault: &Scripted, limit: Nanos, topology: &Topology, rng: &mut Rng) -> Result<Planned, String> {
+    let name = fault.fault.name();
+    if fault.shape.is_some() && fault.fault != FaultKind::Partition {
+        return Err(format!("a {name} has no shape, only a partition has"));
+    }
+    if fault.packets.is_some() && fault.fault != FaultKind::Packet {
+        return Err(format!("a {name} has no packets, only a packet fault has"));
+    }
+    if fault.at >= limit {
+        return Err(format!("it comes at {}, and the faults end at {limit}", fault.at));
+    }
+    let breaks = match fault.fault {
+        FaultKind::Partition => Breaks::Partition(fault.shape.unwrap_or(Grudge::IsolateOne)),
+        FaultKind::Kill => Breaks::Kill,
+        FaultKind::Pause => Breaks::Pause,
+        FaultKind::Packet => Breaks::Packet,
+    };
+    let target = fault.target.unwrap_or_else(|| menu::default_target(breaks));
+    fit::fits(topology, breaks, target)?;
+    // Drawn in any case, so that giving one fault's packets does not change another's.
+    let drawn = menu::draw_shape(rng);
+    Ok(Planned {
+        at: fault.at,
+        lasting: fault.lasting,
+        breaks,
+        target,
+        packets: fault.packets.unwrap_or(drawn),
+    })
+}

@@ -1,0 +1,161 @@
+//! Plans that do not fit their hosts, and what they are told.
+mod hosts;
+
+use hosts::{clients, members, name};
+use splitbrain_core::plan::{FaultKind, Grudge, Scripted, Target};
+use splitbrain_core::{HostRole, HostSpec, Nanos, Plan, Shape};
+use splitbrain_nemesis::Nemesis;
+
+fn error(plan: &Plan, hosts: &[HostSpec]) -> String {
+    Nemesis::new(plan, 1, hosts).err().expect("the plan does not fit")
+}
+
+fn check_script(hosts: &[HostSpec], fault: FaultKind, shape: Option<Grudge>, target: Option<Target>, want: &str) {
+    let mut plan = Plan::new("raft", "sim");
+    plan.script = vec![Scripted {
+        at: Nanos::secs(5),
+        lasting: Nanos::secs(1),
+        fault,
+        shape,
+        target,
+        packets: None,
+    }];
+    assert_eq!(error(&plan, hosts), format!("script fault 1: {want}"));
+}
+
+#[test]
+fn a_script_that_does_not_fit_says_why() {
+    use FaultKind::{Kill, Partition, Pause};
+    let bare: Vec<HostSpec> = members(3).into_iter().filter(|h| h.role == HostRole::Member).collect();
+    let storage = Some(Target::Host(name("storage")));
+    check_script(
+        &bare,
+        Partition,
+        Some(Grudge::LeaderFromStorage),
+        None,
+        "leader-from-storage needs a storage host and somebody who writes to it",
+    );
+    check_script(
+        &members(3),
+        Partition,
+        Some(Grudge::CandidatesFromServers),
+        None,
+        "candidates-from-servers needs servers and candidates on hosts of their own, and here they are not: use isolate-one",
+    );
+    check_script(
+        &members(2),
+        Kill,
+        None,
+        Some(Target::Host(name("n7"))),
+        "target host:n7: there is no such host, only n1 n2 storage",
+    );
+    check_script(
+        &members(3),
+        Kill,
+        None,
+        storage,
+        "kill of storage: the storage keeps its state in memory only; pause it, or cut it off",
+    );
+    check_script(
+        &members(3),
+        Partition,
+        Some(Grudge::Halves),
+        storage,
+        "halves of storage: it does not fit a storage",
+    );
+    check_script(
+        &members(3),
+        Pause,
+        None,
+        Some(Target::Role(HostRole::Server)),
+        "target role:server: no host is a server",
+    );
+    check_script(
+        &members(3),
+        Partition,
+        None,
+        Some(Target::All),
+        "isolate-one of target all leaves nobody on the other side",
+    );
+    check_script(
+        &members(3),
+        Partition,
+        Some(Grudge::MajoritiesRing),
+        None,
+        "majorities-ring needs 4 hosts beside the storage, and there are 3",
+    );
+    check_script(
+        &clients(3, 2),
+        Partition,
+        Some(Grudge::LeaderFromServers),
+        Some(Target::Host(name("s1"))),
+        "leader-from-servers of s1: it does not fit a server",
+    );
+    check_script(
+        &members(2),
+        Kill,
+        None,
+        Some(Target::Minority),
+        "kill of a minority needs 3 hosts to choose from, and there are 2",
+    );
+    check_script(
+        &members(3),
+        Kill,
+        Some(Grudge::Halves),
+        None,
+        "a kill has no shape, only a partition has",
+    );
+}
+
+#[test]
+fn a_script_beyond_the_end_or_with_stray_packets_is_refused() {
+    let mut plan = Plan::new("raft", "sim");
+    plan.script = vec![Scripted {
+        at: Nanos::secs(30),
+        lasting: Nanos::secs(1),
+        fault: FaultKind::Pause,
+        shape: None,
+        target: None,
+        packets: None,
+    }];
+    assert_eq!(
+        error(&plan, &members(3)),
+        "script fault 1: it comes at 30.000s, and the faults end at 30.000s"
+    );
+    plan.script[0].at = Nanos::secs(1);
+    plan.script[0].packets = Some(Shape::default());
+    assert_eq!(
+        error(&plan, &members(3)),
+        "script fault 1: a pause has no packets, only a packet fault has"
+    );
+}
+
+#[test]
+fn random_faults_that_do_not_fit_say_why() {
+    let mut plan = Plan::new("raft", "sim");
+    plan.faults.kinds = vec![FaultKind::Partition, FaultKind::Kill];
+    plan.faults.shapes = vec![Grudge::IsolateOne, Grudge::LeaderFromServers];
+    assert!(error(&plan, &members(3)).starts_with("leader-from-servers needs servers and candidates"));
+    plan.faults.shapes.clear();
+    plan.faults.targets = vec![Target::Leader, Target::Host(name("n9"))];
+    let why = error(&plan, &members(3));
+    assert!(why.starts_with("target host:n9 fits none of the faults: "), "{why}");
+    assert!(why.contains("there is no such host, only n1 n2 n3 storage"), "{why}");
+    plan.faults.targets = vec![Target::Leader];
+    let mute: Vec<HostSpec> = members(3).into_iter().map(|h| HostSpec { asked: false, ..h }).collect();
+    assert!(error(&plan, &mute).contains("nobody there can be asked whether it leads"));
+    plan.faults.every = Nanos::ZERO;
+    assert!(error(&plan, &members(3)).starts_with("faults.every is zero"));
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_of_random_draws() {
+    for hosts in [members(1), members(2), members(5), clients(3, 3), clients(1, 1)] {
+        let mut plan = Plan::new("raft", "sim");
+        plan.faults.kinds = vec![FaultKind::Kill, FaultKind::Pause, FaultKind::Packet];
+        assert!(Nemesis::new(&plan, 1, &hosts).is_ok());
+        plan.faults.kinds.push(FaultKind::Partition);
+        // A single member can still be cut from its storage.
+        assert!(Nemesis::new(&plan, 1, &hosts).is_ok());
+    }
+}
