@@ -1,1 +1,15 @@
-//! Placeholder until its crate is written.
+//! The environments that touch machines.
+//!
+//! Everything that starts a process, opens a socket or enters a namespace is in this crate, so that the rest of the
+//! harness can be simulated. It depends on nothing of ours but the shared vocabulary.
+//!
+//! - [`local`]: hosts are network namespaces inside one sandbox of our own, joined by a user-space switch. No root, no
+//!   docker and no tool is needed;
+//! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
+//!
+//! Caveat: Linux only.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // The one crate whose trade is clocks, threads, files and commands.
+#![deny(missing_docs)]
+
+pub mod live;
+pub mod local;

@@ -1,0 +1,202 @@
+//! The world of real hosts.
+//!
+//! [`LiveWorld`] holds the processes' pipes. One thread per process reads what it says and one writes what it is asked;
+//! one carries actions out, one at a time; all of them put what happens into one mailbox, from which the runner polls. No
+//! process can hold the runner up: a paused one only fills its own queue, a flooding one only its own share of the mailbox.
+//!
+//! **Order.** A host's next life begins only after the last word of the one before was read: kills wait for the end of its
+//! pipes. Should something else hold a pipe open, what still comes from the old life is left out in [`World::poll`].
+//!
+//! **Time.** A happening's time is when control came to know of it, and never falls from one poll to the next: an answer
+//! is stamped no earlier than it arrived, a question (by the runner, before it submits) no later than it was put.
+mod machine;
+mod mailbox;
+mod streams;
+
+use crate::local::{LocalSite, Sandbox, Traffic, helper, traffic};
+use anyhow::{Context, Result};
+use machine::{Inputs, Machine, Shared};
+use mailbox::{Item, Mailbox};
+use splitbrain_core::wire::Request;
+use splitbrain_core::{Action, Happening, Name, Nanos, Op, ProcessSpec, Site, World};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Hosts and candidates that really run. Dropping it ends all of them, and waits until they have ended.
+pub struct LiveWorld {
+    clock: Clock,
+    /// The latest time that was handed out.
+    latest: Cell<Nanos>,
+    mailbox: Arc<Mailbox>,
+    inputs: Inputs,
+    /// The newest life of each host whose start was polled.
+    lives: BTreeMap<Name, u32>,
+    orders: Option<Sender<(u64, Action)>>,
+    worker: Option<JoinHandle<()>>,
+    exits: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    site: Site,
+}
+
+/// The control node's monotonic clock, from the world's start.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
+
+/// Opens once.
+#[derive(Default)]
+struct Latch {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Latch {
+    fn open(&self) {
+        *self.open.lock().expect("no holder panics") = true;
+        self.opened.notify_all();
+    }
+
+    /// Waits for it to open, but not for ever.
+    fn wait(&self, at_most: Duration) {
+        let open = self.open.lock().expect("no holder panics");
+        let _ = self
+            .opened
+            .wait_timeout_while(open, at_most, |open| !*open)
+            .expect("no holder panics");
+    }
+}
+
+impl LiveWorld {
+    /// Starts the processes of all hosts, in this order. The world's time begins now. Fails if one cannot be started.
+    pub fn start(local: LocalSite, processes: Vec<ProcessSpec>) -> Result<LiveWorld> {
+        let clock = Clock(Instant::now());
+        let site = local.site().clone();
+        let dir = local.dir().to_path_buf();
+        let mailbox = Arc::new(Mailbox::default());
+        let inputs = Inputs::default();
+        let shared = Arc::new(Shared::new(local.sandbox, dir, clock, mailbox.clone()));
+        let mut machine = Machine::new(shared.clone(), inputs.clone(), &site, processes);
+        // Made before any process is, so that a failed start ends them all when it is dropped.
+        let mut world = LiveWorld {
+            clock,
+            latest: Cell::new(Nanos::ZERO),
+            mailbox,
+            inputs,
+            lives: BTreeMap::new(),
+            orders: None,
+            worker: None,
+            exits: None,
+            shared: shared.clone(),
+            site,
+        };
+        let exits = shared.sandbox.exits();
+        world.exits = Some(helper("exits", move || machine::report_exits(&shared, &exits))?);
+        machine
+            .start_all()
+            .map_err(anyhow::Error::msg)
+            .context("failed to start the hosts' processes")?;
+        let (orders, inbox) = channel::<(u64, Action)>();
+        world.orders = Some(orders);
+        world.worker = Some(helper("actions", move || {
+            for (id, action) in inbox {
+                let result = machine.carry_out(&action);
+                machine.post(Happening::Acted { id, result });
+            }
+        })?);
+        Ok(world)
+    }
+
+    /// Where the hosts are.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// The run's directory, absolute.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// What every link has carried so far, in the order of names. May wait for an action to end.
+    pub fn traffic(&self) -> Result<Vec<Traffic>> {
+        traffic(self.sandbox()).map_err(|why| anyhow::anyhow!("failed to read the links' counters: {why}"))
+    }
+
+    fn sandbox(&self) -> &Sandbox {
+        &self.shared.sandbox
+    }
+
+    fn instant(&self, at: Nanos) -> Instant {
+        // A wait of a year is one without end, and cannot overflow.
+        let year = Nanos::secs(365 * 24 * 3600);
+        self.clock.0 + Duration::from(at.min(self.clock.now() + year))
+    }
+
+    fn stamp(&self, at: Nanos) -> Nanos {
+        self.latest.set(self.latest.get().max(at));
+        self.latest.get()
+    }
+
+    /// Whether this belongs to a life that is over: its next one's start was already polled.
+    fn is_stale(&mut self, item: &Item) -> bool {
+        if let Happening::Started { host, incarnation } = item.what {
+            self.lives.insert(host, incarnation);
+        }
+        item.of
+            .is_some_and(|(host, life)| self.lives.get(&host).is_some_and(|now| life < *now))
+    }
+}
+
+impl World for LiveWorld {
+    fn now(&self) -> Nanos {
+        self.stamp(self.clock.now())
+    }
+
+    fn submit(&mut self, id: u64, host: Name, op: Op) {
+        // A dead host has no input; the runner times the operation out.
+        if let Some(mouth) = self.inputs.of(host) {
+            let mut line = serde_json::to_vec(&Request { id, op }).expect("plain data always becomes JSON");
+            line.push(b'\n');
+            mouth.tell(line);
+        }
+    }
+
+    fn act(&mut self, id: u64, action: &Action) {
+        let sent = self.orders.as_ref().map(|orders| orders.send((id, action.clone())));
+        if !matches!(sent, Some(Ok(()))) {
+            let result = Err("the thread that carries actions out has ended".into());
+            self.shared.post(Happening::Acted { id, result });
+        }
+    }
+
+    fn poll(&mut self, until: Nanos) -> Option<(Nanos, Happening)> {
+        let until = self.instant(until);
+        loop {
+            let item = self.mailbox.take(until)?;
+            if !self.is_stale(&item) {
+                return Some((self.stamp(item.at), item.what));
+            }
+        }
+    }
+}
+
+impl Drop for LiveWorld {
+    fn drop(&mut self) {
+        self.shared.end();
+        self.inputs.clear();
+        self.mailbox.close();
+        self.orders = None;
+        for thread in [self.worker.take(), self.exits.take()].into_iter().flatten() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What control and init say to each other.
+//!
+//! One message is one JSON document in one packet of a `SOCK_SEQPACKET` socket pair: packets keep their bounds, file
+//! descriptors travel beside them (`SCM_RIGHTS`), and the death of either end is an end of file for the other. Control
+//! gives one order at a time and gets exactly one answer to it; [`Report::Exited`] comes unasked between answers.
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use splitbrain_core::{Link, Name, Proof, Shape};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+/// A deliberate fault of the harness itself, for tests: the action is left out, and its verification must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sabotage {
+    /// Blocks are not told to the switch.
+    BlockDoesNothing,
+    /// No signal is sent to kill.
+    KillDoesNothing,
+    /// No signal is sent to pause.
+    PauseDoesNothing,
+}
+
+/// What init needs to build the hosts.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// In the order of their addresses.
+    pub hosts: Vec<Name>,
+    /// Of the run; the switch draws from it.
+    pub seed: u64,
+    /// Whether a file for captured packets comes with the message.
+    pub pcap: bool,
+    /// For tests.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A process to start; its standard input, output and error come with the message, in this order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Spawn {
+    /// Where.
+    pub host: Name,
+    /// As control calls it.
+    pub process: String,
+    /// The host's how-manieth life this process belongs to.
+    pub life: u32,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub dir: PathBuf,
+}
+
+/// From control to init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    Setup(Setup),
+    Spawn(Spawn),
+    Kill(Vec<Name>),
+    Pause(Vec<Name>),
+    Resume(Vec<Name>),
+    Block(Vec<Link>),
+    Unblock(Vec<Link>),
+    Shape(Vec<Link>, Shape),
+    /// Report what each link has carried.
+    Traffic,
+}
+
+/// What a link has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// The link.
+    pub link: Link,
+    /// Packets that were delivered.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets that a block dropped.
+    pub blocked: u64,
+}
+
+/// From init to control.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The namespaces exist; orders are taken from now on.
+    Entered,
+    /// The order was carried out and verified.
+    Done(Vec<Proof>),
+    /// It was not, and why.
+    Failed(String),
+    /// The answer to [`Order::Traffic`].
+    Traffic(Vec<Traffic>),
+    /// Unasked: a process ended that nobody had killed.
+    Exited(Exit),
+}
+
+/// A process's end that nobody asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exit {
+    pub host: Name,
+    pub process: String,
+    pub life: u32,
+    /// `exit status 1`, `signal 11 (SIGSEGV)`.
+    pub how: String,
+}
+
+/// Longest message in bytes. The kernel's default send buffer (212,992 bytes) bounds a packet; what is larger is
+/// refused by the sender with an error.
+const MAX_MESSAGE: usize = 192 * 1024;
+/// Most descriptors that come with a message.
+const MAX_FDS: usize = 3;
+
+/// Sends one message.
+pub(crate) fn send<T: Serialize>(socket: &impl AsFd, message: &T, fds: &[RawFd]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message).expect("plain data always becomes JSON");
+    if bytes.len() > MAX_MESSAGE {
+        return Err(io::Error::other(format!(
+            "a message of {} bytes is too long",
+            bytes.len()
+        )));
+    }
+    let rights = [ControlMessage::ScmRights(fds)];
+    let control: &[ControlMessage] = if fds.is_empty() { &[] } else { &rights };
+    loop {
+        let sent = sendmsg::<UnixAddr>(
+            socket.as_fd().as_raw_fd(),
+            &[IoSlice::new(&bytes)],
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        );
+        match sent {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Receives one message, or `None` when the other end is gone.
+pub(crate) fn receive<T: DeserializeOwned>(socket: &impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
+    loop {
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let got = match recvmsg::<UnixAddr>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut space), flags) {
+            Err(Errno::EINTR) => continue,
+            Err(Errno::ECONNRESET) => return Ok(None),
+            other => other.map_err(io::Error::from)?,
+        };
+        let mut fds = Vec::new();
+        for message in got.cmsgs().map_err(io::Error::from)? {
+            if let ControlMessageOwned::ScmRights(raw) = message {
+                // SAFETY: the kernel has just made these descriptors for us; nobody else knows their numbers.
+                fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        let length = got.bytes;
+        if length == 0 {
+            return Ok(None);
+        }
+        return Ok(Some((serde_json::from_slice(&bytes[..length])?, fds)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use std::io::{Read, Write};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn messages_keep_their_bounds_and_bring_their_descriptors() {
+        let (a, b) = pair();
+        let (mut reader, writer) = io::pipe().unwrap();
+        send(&a, &Order::Kill(vec!["n1".parse().unwrap()]), &[writer.as_raw_fd()]).unwrap();
+        send(&a, &Order::Traffic, &[]).unwrap();
+        drop(writer);
+        let (first, fds) = receive::<Order>(&b).unwrap().unwrap();
+        assert!(matches!(first, Order::Kill(hosts) if hosts.len() == 1));
+        let [fd] = <[OwnedFd; 1]>::try_from(fds).unwrap();
+        std::fs::File::from(fd).write_all(b"hi").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hi");
+        assert!(matches!(receive::<Order>(&b).unwrap().unwrap(), (Order::Traffic, fds) if fds.is_empty()));
+    }
+
+    #[test]
+    fn the_end_of_the_other_side_is_seen() {
+        let (a, b) = pair();
+        drop(a);
+        assert!(receive::<Order>(&b).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        let (a, _b) = pair();
+        let error = send(&a, &Report::Failed("x".repeat(MAX_MESSAGE)), &[]).unwrap_err();
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
+}

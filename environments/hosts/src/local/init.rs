@@ -1,0 +1,213 @@
+//! The first process inside the sandbox: it carries control's orders out.
+//!
+//! One thread, one loop, one order at a time; an order is answered once it was carried out and verified. Between orders,
+//! and never within one, ends of processes that nobody had killed are reported. When the socket or stage 1 ends, init
+//! ends at once, and the kernel ends everything else.
+use super::channel::{self, Order, Report, Sabotage, Setup, Traffic};
+use super::members::Members;
+use super::net::{self, Host};
+use super::probe::{Expect, Prober};
+use super::switch::Switch;
+use super::{kill, pause};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use splitbrain_core::{Link, Name, Proof, Shape};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// How long an action may take to show its effect. A process that waits for its disk stops and dies late.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same under sabotage, where it will not show any.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
+
+struct Init {
+    members: Members,
+    cluster: Option<Cluster>,
+    sabotage: Option<Sabotage>,
+}
+
+struct Cluster {
+    hosts: BTreeMap<Name, Host>,
+    switch: Switch,
+}
+
+/// Serves control until it is gone. Returns the exit code.
+pub(super) fn run(socket: OwnedFd, parent: OwnedFd) -> i32 {
+    let served = Members::new().and_then(|members| {
+        let mut init = Init {
+            members,
+            cluster: None,
+            sabotage: None,
+        };
+        let served = init.serve(&socket, &parent);
+        if let Some(Cluster { switch, .. }) = init.cluster.take() {
+            // A capture is complete on disk once the switch has stopped.
+            switch.stop()?;
+        }
+        served
+    });
+    match served {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("init ends: {error}");
+            1
+        }
+    }
+}
+
+impl Init {
+    fn serve(&mut self, socket: &OwnedFd, parent: &OwnedFd) -> io::Result<()> {
+        loop {
+            let ready = {
+                let mut fds = [
+                    PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(parent.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.members.signals(), PollFlags::POLLIN),
+                ];
+                match poll(&mut fds, PollTimeout::NONE) {
+                    Ok(_) => fds.map(|fd| fd.any().unwrap_or(true)),
+                    Err(Errno::EINTR) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            let [asked, orphaned, signalled] = ready;
+            if orphaned {
+                return Ok(());
+            }
+            if signalled {
+                self.members.wait(Duration::ZERO)?;
+                self.members.reap(&[]).map_err(io::Error::other)?;
+            }
+            if asked {
+                let Some((order, fds)) = channel::receive::<Order>(socket)? else {
+                    return Ok(());
+                };
+                let report = self.carry_out(order, fds);
+                self.tell_exits(socket)?;
+                channel::send(socket, &report, &[])?;
+            }
+            self.tell_exits(socket)?;
+        }
+    }
+
+    fn tell_exits(&mut self, socket: &OwnedFd) -> io::Result<()> {
+        for exit in self.members.exits.drain(..) {
+            channel::send(socket, &Report::Exited(exit), &[])?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, order: Order, fds: Vec<OwnedFd>) -> Report {
+        let patience = self.patience();
+        let result = match order {
+            Order::Setup(setup) => self.set_up(setup, fds),
+            Order::Traffic => match self.traffic() {
+                Ok(traffic) => return Report::Traffic(traffic),
+                Err(why) => Err(why),
+            },
+            Order::Spawn(spawn) => self.spawn(spawn, fds),
+            Order::Kill(hosts) => {
+                let skip = self.sabotage == Some(Sabotage::KillDoesNothing);
+                kill::kill(&mut self.members, &hosts, patience, skip)
+            }
+            Order::Pause(hosts) => {
+                let skip = self.sabotage == Some(Sabotage::PauseDoesNothing);
+                pause::pause(&mut self.members, &hosts, patience, skip)
+            }
+            Order::Resume(hosts) => pause::resume(&mut self.members, &hosts, patience),
+            Order::Block(links) => self.block(&links),
+            Order::Unblock(links) => self.unblock(&links),
+            Order::Shape(links, shape) => self.shape(&links, shape),
+        };
+        result.map_or_else(Report::Failed, Report::Done)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.sabotage.is_some() {
+            SHORT_PATIENCE
+        } else {
+            PATIENCE
+        }
+    }
+
+    fn set_up(&mut self, setup: Setup, mut fds: Vec<OwnedFd>) -> Result<Vec<Proof>, String> {
+        let pcap = setup.pcap.then(|| fds.pop().map(File::from)).flatten();
+        let (hosts, ports) = net::build(&setup.hosts)?;
+        let switch = Switch::start(ports, setup.seed, pcap).map_err(|e| format!("start the switch: {e}"))?;
+        self.members
+            .know_hosts(hosts.iter().map(|(name, host)| (host.inode, *name)).collect());
+        self.sabotage = setup.sabotage;
+        self.cluster = Some(Cluster { hosts, switch });
+        Ok(Vec::new())
+    }
+
+    fn spawn(&mut self, spawn: channel::Spawn, fds: Vec<OwnedFd>) -> Result<Vec<Proof>, String> {
+        let what = format!("{} on {}", spawn.process, spawn.host);
+        let fds: [OwnedFd; 3] = fds
+            .try_into()
+            .map_err(|_| format!("start {what}: streams are missing"))?;
+        let (host, process) = (spawn.host, spawn.process.clone());
+        let hosts = &self.cluster.as_ref().ok_or("there is no cluster yet")?.hosts;
+        let netns = &hosts
+            .get(&host)
+            .ok_or_else(|| format!("there is no host {host}"))?
+            .netns;
+        let pid = self
+            .members
+            .spawn(spawn, netns, fds)
+            .map_err(|why| format!("start {what}: {why}"))?;
+        Ok(vec![Proof {
+            at: host.to_string(),
+            saw: format!("{process} (pid {pid}) started"),
+        }])
+    }
+
+    fn block(&mut self, links: &[Link]) -> Result<Vec<Proof>, String> {
+        let switch = &self.cluster()?.switch;
+        if self.sabotage != Some(Sabotage::BlockDoesNothing) {
+            switch.block(links).map_err(|e| e.to_string())?;
+        }
+        self.verify(links, |_| Ok(Expect::Blocked))
+    }
+
+    fn unblock(&mut self, links: &[Link]) -> Result<Vec<Proof>, String> {
+        let switch = &self.cluster()?.switch;
+        switch.unblock(links).map_err(|e| e.to_string())?;
+        let state = |link| switch.link(link).map_err(|e| e.to_string());
+        self.verify(links, |link| Ok(Expect::Open(state(link)?.shape)))
+    }
+
+    fn shape(&mut self, links: &[Link], shape: Shape) -> Result<Vec<Proof>, String> {
+        let switch = &self.cluster()?.switch;
+        switch.shape(links, shape).map_err(|e| e.to_string())?;
+        self.verify(links, |link| {
+            // A link may be blocked and shaped at once; then nothing can be seen but that it still is.
+            let blocked = switch.link(link).map_err(|e| e.to_string())?.blocked;
+            Ok(if blocked { Expect::Blocked } else { Expect::Open(shape) })
+        })
+    }
+
+    fn verify(&self, links: &[Link], expect: impl Fn(Link) -> Result<Expect, String>) -> Result<Vec<Proof>, String> {
+        let Cluster { hosts, switch } = self.cluster()?;
+        let links: Result<Vec<_>, String> = links.iter().map(|link| Ok((*link, expect(*link)?))).collect();
+        Prober { hosts, switch }.verify(&links?, self.patience())
+    }
+
+    fn cluster(&self) -> Result<&Cluster, String> {
+        self.cluster.as_ref().ok_or_else(|| "there is no cluster yet".into())
+    }
+
+    fn traffic(&self) -> Result<Vec<Traffic>, String> {
+        let counters = self.cluster()?.switch.all_counters().map_err(|e| e.to_string())?;
+        let traffic = counters.into_iter().map(|(link, counters)| Traffic {
+            link,
+            packets: counters.carried,
+            bytes: counters.carried_bytes,
+            blocked: counters.blocked,
+        });
+        Ok(traffic.collect())
+    }
+}

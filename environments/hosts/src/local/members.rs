@@ -1,0 +1,196 @@
+//! The processes inside the sandbox, as init knows them.
+//!
+//! Init is the parent of each process that it starts and, as the first of its pid namespace, of every orphan. It keeps
+//! what it started in a table; what those started in turn is found by the network namespace that they inherited, also
+//! when they left their process group or their parent died. That needs a /proc of our own; without it (in a container
+//! that masks /proc) only process groups are reached.
+use super::channel::{Exit, Spawn};
+use super::namespaces::proc_is_own;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, setsid};
+use splitbrain_core::Name;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A process that init started and has not reaped; leader of its own session and process group.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub host: Name,
+    pub process: String,
+    pub life: u32,
+    pub pid: Pid,
+    /// It was seen to stop, and not yet to continue.
+    pub stopped: bool,
+}
+
+/// A member's end.
+pub(super) struct Ended {
+    pub member: Member,
+    /// `exit status 1`, `signal 9 (SIGKILL)`.
+    pub how: String,
+}
+
+/// All that runs, by host.
+pub(super) struct Members {
+    pub running: Vec<Member>,
+    /// Ends that nobody asked for and control was not yet told of.
+    pub exits: Vec<Exit>,
+    signals: SignalFd,
+    inodes: BTreeMap<u64, Name>,
+    own_proc: bool,
+}
+
+impl Members {
+    /// An empty table. Takes over SIGCHLD, so to be called before the process has other threads.
+    pub fn new() -> io::Result<Members> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Members {
+            running: Vec::new(),
+            exits: Vec::new(),
+            signals,
+            inodes: BTreeMap::new(),
+            own_proc: proc_is_own(),
+        })
+    }
+
+    /// By the inode of its network namespace, each host.
+    pub fn know_hosts(&mut self, inodes: BTreeMap<u64, Name>) {
+        self.inodes = inodes;
+    }
+
+    /// Readable when a child ended, stopped or continued.
+    pub fn signals(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// Returns when a child changed its state, and after `at_most` in any case.
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.drain()
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        while self.signals.read_signal()?.is_some() {}
+        Ok(())
+    }
+
+    /// Starts a process on a host; its standard streams are `fds`.
+    pub fn spawn(&mut self, spawn: Spawn, netns: &OwnedFd, fds: [OwnedFd; 3]) -> Result<Pid, String> {
+        let (program, args) = spawn.argv.split_first().ok_or("there is no program to start")?;
+        if !spawn.dir.is_dir() {
+            return Err(format!("the working directory {} is missing", spawn.dir.display()));
+        }
+        let [stdin, stdout, stderr] = fds.map(Stdio::from);
+        let netns = netns.as_raw_fd();
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env_clear()
+            .envs(spawn.env.iter().map(|(key, value)| (key, value)));
+        command
+            .current_dir(&spawn.dir)
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr);
+        let enter = move || {
+            setsid()?;
+            // SAFETY: the descriptor is the host's own and stays open as long as the host.
+            setns(unsafe { BorrowedFd::borrow_raw(netns) }, CloneFlags::CLONE_NEWNET)?;
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            Ok(())
+        };
+        // SAFETY: the closure makes three system calls and allocates nothing.
+        unsafe { command.pre_exec(enter) };
+        let child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits"));
+        self.running.push(Member {
+            host: spawn.host,
+            process: spawn.process,
+            life: spawn.life,
+            pid,
+            stopped: false,
+        });
+        Ok(pid)
+    }
+
+    /// Reaps what has ended. Returns the members among it on the hosts in `asked`; the ends of all others are exits.
+    pub fn reap(&mut self, asked: &[Name]) -> Result<Vec<Ended>, String> {
+        let mut ended = Vec::new();
+        loop {
+            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, format!("exit status {code}")),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("signal {} ({signal})", signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(ended),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(error) => return Err(format!("waitpid: {error}")),
+            };
+            let Some(position) = self.running.iter().position(|member| member.pid == pid) else {
+                continue; // An orphan.
+            };
+            let member = self.running.swap_remove(position);
+            if asked.contains(&member.host) {
+                ended.push(Ended { member, how });
+            } else {
+                self.exits.push(Exit {
+                    host: member.host,
+                    process: member.process,
+                    life: member.life,
+                    how,
+                });
+            }
+        }
+    }
+
+    /// The members on these hosts, in the order of their start.
+    pub fn on<'a>(&'a self, hosts: &'a [Name]) -> impl Iterator<Item = &'a Member> {
+        self.running.iter().filter(|member| hosts.contains(&member.host))
+    }
+
+    /// Every process on these hosts that is no zombie, members included, by their network namespace.
+    pub fn everything_on(&self, hosts: &[Name]) -> Vec<(Name, Pid)> {
+        if !self.own_proc {
+            return Vec::new();
+        }
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| *pid != 1)
+            .filter_map(|pid| {
+                // A process that is gone or a zombie has no namespace any more.
+                let inode = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
+                let host = *self.inodes.get(&inode)?;
+                hosts.contains(&host).then_some((host, Pid::from_raw(pid)))
+            })
+            .collect()
+    }
+
+    /// Sends a signal to everything on these hosts.
+    pub fn signal(&self, hosts: &[Name], signal: Signal) {
+        // Errors mean that somebody has just ended; the verification that follows every signal sees what is left.
+        for member in self.on(hosts) {
+            let _ = killpg(member.pid, signal);
+        }
+        for (_, pid) in self.everything_on(hosts) {
+            let _ = kill(pid, signal);
+        }
+    }
+}
