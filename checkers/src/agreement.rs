@@ -1,8 +1,8 @@
 //! At the end all agree: one leader, known to all, in one epoch.
 //!
 //! Judged from the last look: the newest answer of each asked host to a question put in the final phase. Exactly one
-//! host leads. Where any follower names a leader, all must name that one; whoever names a leader together with an epoch
-//! must name the leader's epoch, and nobody knows a higher one.
+//! host leads; whoever names a leader names that one, and, if with an epoch, its epoch; and nobody knows a higher epoch.
+//! Who names nobody contradicts nobody: in many systems followers do not know.
 //!
 //! No sound system can trip it: answers of one look are not of one instant, and a leadership may move between two of
 //! them on a slow machine. Disagreement is therefore a broken promise only if the runner had waited for agreement for
@@ -96,13 +96,11 @@ impl LastLook {
 
     fn dissent(&self, leader: Leader) -> Option<String> {
         let Leader { host, epoch, .. } = leader;
-        let others = || self.answers.values().filter(|b| b.status.role != Role::Leader);
-        let names_leaders = others().any(|b| b.status.leader.is_some());
-        for b in others() {
+        let others = self.answers.values().filter(|b| b.status.role != Role::Leader);
+        for b in others {
             let who = b.host;
             match (b.status.leader, b.status.epoch) {
                 (Some(other), _) if other != host => return Some(format!("{host} leads, and {who} names {other}")),
-                (None, _) if names_leaders => return Some(format!("{host} leads, and {who} knows no leader")),
                 (Some(_), Some(e)) if e != epoch => {
                     return Some(format!("{host} leads in epoch {epoch}, and {who} places it in {e}"));
                 }

@@ -10,7 +10,7 @@ use crate::evidence::{Course, count};
 use crate::figures::figure;
 use crate::reigns::Reigns;
 use splitbrain_core::event::{Hit, Phase};
-use splitbrain_core::plan::FaultKind;
+use splitbrain_core::plan::{FaultKind, Target};
 use splitbrain_core::{Body, Checker, Event, Header, Kind, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,7 @@ pub(crate) struct Coverage {
     /// Faults whose outcome is not recorded.
     tried: BTreeMap<u32, String>,
     acted: BTreeMap<u32, FaultKind>,
+    /// Of faults aimed at a leader.
     hits: u64,
     missed: u64,
     moved: u64,
@@ -110,7 +111,11 @@ impl Checker for Coverage {
                 let words = format!("fault {} ({}): {}", step.fault, step.what, error());
                 self.trouble("a fault was not healed", words);
             }
-            Body::Aim { hit, .. } => match hit {
+            Body::Aim {
+                hit,
+                target: Target::Leader,
+                ..
+            } => match hit {
                 Hit::Hit => self.hits += 1,
                 Hit::Missed => self.missed += 1,
                 Hit::Moved => self.moved += 1,
@@ -153,7 +158,11 @@ impl Checker for Coverage {
                     .push(figure(&format!("{} faults", kind.name()), n as f64, ""));
             }
         }
-        for (name, n) in [("hits", self.hits), ("missed", self.missed), ("moved", self.moved)] {
+        for (name, n) in [
+            ("leader hits", self.hits),
+            ("leader missed", self.missed),
+            ("leader moved", self.moved),
+        ] {
             verdict.figures.push(figure(name, n as f64, ""));
         }
         verdict

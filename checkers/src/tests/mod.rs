@@ -8,11 +8,13 @@
 //! 20..30 n1 leads 5/1 t9        20..30 n1 follows 5 n2       20..30 n1 silent
 //! 20..30 n1 writes 41 ok 5@3    20..30 n1 writes 41 fail     20..30 n1 writes 41 info
 //! 20 stored 3 t5 v41 base2 n1   20 refused t5 h6 v41 n1      20 n1 applied 7 3 99
-//! 20..30 fault 1 kill n1        20..30 heal 1 fail           20 aim 1 hit
+//! 20..30 fault 1 kill n1        20..30 heal 1 fail           20 aim 1 hit          20 aim 1 hit non-leader
 //! 20 n1 exited text             20 n1 garbage text           20 phase recovery     20 aborted text
 //! ```
 mod elections;
 mod liveness;
+mod model;
+mod sound;
 
 mod storage;
 
@@ -140,7 +142,8 @@ fn parse_line(client: u32, words: &str) -> Parsed {
         "aim" => {
             let (fault, hit) = (w.number() as u32, w.next());
             let hit: Hit = serde_json::from_str(&format!("{hit:?}")).unwrap();
-            let (target, why) = (Target::Leader, String::new());
+            let target = w.0.next().map_or(Target::Leader, |t| t.parse().unwrap());
+            let why = String::new();
             let body = Body::Aim {
                 fault,
                 target,
