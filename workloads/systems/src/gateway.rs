@@ -134,7 +134,7 @@ impl Gateway {
     }
 
     async fn read_answer(&self, path: &str, body: &Value) -> Result<Value, CallError> {
-        let response = self.send(path, body).await?;
+        let (_, response) = self.send(path, body).await?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(describe_lost)?;
         let value = serde_json::from_slice(&bytes)
@@ -153,11 +153,12 @@ impl Gateway {
     pub async fn open(&self, path: &str, body: &Value, within: Duration) -> Result<Answers, CallError> {
         let at = self.current.get();
         let opened = match tokio::time::timeout(within, self.send(path, body)).await {
-            Ok(Ok(response)) if response.status().is_success() => Ok(Answers {
+            Ok(Ok((endpoint, response))) if response.status().is_success() => Ok(Answers {
+                endpoint,
                 response,
                 begun: Vec::new(),
             }),
-            Ok(Ok(response)) => Err(CallError::lost(format!("status {}", response.status()))),
+            Ok(Ok((_, response))) => Err(CallError::lost(format!("status {}", response.status()))),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(CallError::lost(format!("no answer within {within:?}"))),
         };
@@ -167,26 +168,26 @@ impl Gateway {
         opened
     }
 
-    /// Lets the next call go to the next endpoint: the present one is of no use.
-    pub fn next_endpoint(&self) {
-        self.leave(self.current.get());
+    /// Which endpoint the next call goes to first.
+    pub fn endpoint(&self) -> usize {
+        self.current.get()
     }
 
-    /// Leaves the endpoint `at`, unless another call did so already.
-    fn leave(&self, at: usize) {
+    /// Lets the next call go to the endpoint after `at`, unless another call left `at` already.
+    pub fn leave(&self, at: usize) {
         if self.current.get() == at {
             self.current.set((at + 1) % self.endpoints.len());
         }
     }
 
-    /// Sends to the first endpoint, from the current one on, that can be connected to.
-    async fn send(&self, path: &str, body: &Value) -> Result<reqwest::Response, CallError> {
+    /// Sends to the first endpoint, from the current one on, that can be connected to; which, and its answer.
+    async fn send(&self, path: &str, body: &Value) -> Result<(usize, reqwest::Response), CallError> {
         let mut last = String::new();
         for _ in 0..self.endpoints.len() {
             let at = self.current.get();
             let url = format!("{}{path}", self.endpoints[at]);
             match self.http.post(url).json(body).send().await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok((at, response)),
                 Err(error) if error.is_connect() => last = describe(&error),
                 Err(error) => return Err(describe_lost(error)),
             }
@@ -199,6 +200,8 @@ impl Gateway {
 /// The values of a streamed answer.
 #[derive(Debug)]
 pub struct Answers {
+    /// Who sends them.
+    pub endpoint: usize,
     response: reqwest::Response,
     begun: Vec<u8>,
 }

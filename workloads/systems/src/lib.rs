@@ -2,6 +2,7 @@
 //!
 //! - [`raft`]: our own members, server and candidate in one process;
 //! - [`etcd`]: an etcd cluster's own Raft, observed at every member;
+//! - [`election`]: clients of an etcd cluster that campaign with a lease, as the official client's recipe does;
 //! - [`gateway`]: the way to etcd, its JSON gateway, without protoc at build time.
 //!
 //! A system whose hosts need a program of ours beside the installed one finds it in this crate too: the hidden
@@ -10,6 +11,7 @@
 // Agents run on hosts: they own their clocks, files and sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod election;
 pub mod etcd;
 pub mod gateway;
 mod options;
@@ -21,7 +23,11 @@ use splitbrain_core::System;
 
 /// Every system there is, in the order in which `list systems` shows them.
 pub fn all() -> Vec<Box<dyn System>> {
-    vec![Box::new(raft::RaftSystem), Box::new(etcd::EtcdSystem)]
+    vec![
+        Box::new(raft::RaftSystem),
+        Box::new(etcd::EtcdSystem),
+        Box::new(election::EtcdElectionSystem),
+    ]
 }
 
 /// The system that plans call `name`.
@@ -36,7 +42,8 @@ pub fn find(name: &str) -> Option<Box<dyn System>> {
 pub fn agent(kind: &str, json: &str) -> anyhow::Result<()> {
     match kind {
         etcd::OBSERVER => etcd::observer::run(settings(kind, json)?),
-        _ => bail!("'{kind}' is no agent: {}", etcd::OBSERVER),
+        election::CANDIDATE => election::candidate::run(settings(kind, json)?),
+        _ => bail!("'{kind}' is no agent: {} or {}", etcd::OBSERVER, election::CANDIDATE),
     }
 }
 

@@ -68,6 +68,12 @@ pub(crate) fn log_pipe(site: &Site, name: Name) -> PathBuf {
     site.places[&name].dir.join("etcd-log")
 }
 
+/// The server `name` of the cluster `servers`, logging on standard error.
+pub(crate) fn process(plan: &Plan, site: &Site, servers: &[Name], name: Name) -> ProcessSpec {
+    let argv = argv(plan, site, servers, name, "stderr");
+    spec(name, argv)
+}
+
 /// The server `name` of the cluster `servers`, logging into [`log_pipe`].
 pub(crate) fn process_with_log_pipe(plan: &Plan, site: &Site, servers: &[Name], name: Name) -> ProcessSpec {
     let pipe = text(&log_pipe(site, name));

@@ -32,6 +32,14 @@ impl Processes {
         Processes(specs.iter().filter(|spec| wanted(spec)).map(spawn).collect())
     }
 
+    /// Kills those of one host and waits for their ends.
+    pub fn kill_host(&mut self, host: &str) {
+        let (killed, others): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|(name, _)| name.as_str() == host);
+        self.0 = killed;
+        self.kill();
+        self.0 = others;
+    }
+
     /// Kills all of them and waits for their ends.
     pub fn kill(&mut self) {
         for (_, child) in &mut self.0 {
