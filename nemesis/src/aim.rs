@@ -7,7 +7,7 @@
 use splitbrain_core::event::{Hit, Kind};
 use splitbrain_core::op::{Role, Status};
 use splitbrain_core::plan::Target;
-use splitbrain_core::{Body, Epoch, Event, Name, Reign};
+use splitbrain_core::{Action, Body, Epoch, Event, Name, Reign};
 use std::collections::BTreeMap;
 
 /// A leadership as its holder described it.
@@ -125,7 +125,13 @@ impl Aim {
                 self.said.remove(host);
                 self.lost(*host, |_| true, "ended by itself");
             }
-            (Body::Fault(step), Kind::Ok) => return self.confirmed(step.fault),
+            (Body::Fault(step), Kind::Ok) => {
+                if let Action::Kill { hosts } = &step.action {
+                    // Its own aim is decided below: it led until now.
+                    self.claims.retain(|host, _| !hosts.contains(host));
+                }
+                return self.confirmed(step.fault);
+            }
             (Body::Fault(step), Kind::Fail | Kind::Info) => self.aimed.retain(|aimed| aimed.fault != step.fault),
             _ => {}
         }
@@ -203,5 +209,155 @@ impl Aim {
             hit,
             why: format!("{found}; asked before: {}", aimed.answers),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use splitbrain_core::event::{FaultStep, Process};
+    use splitbrain_core::plan::FaultKind;
+    use splitbrain_core::{Nanos, Token};
+
+    fn name(s: &str) -> Name {
+        s.parse().unwrap()
+    }
+
+    fn event(kind: Kind, body: Body) -> Event {
+        Event {
+            index: 0,
+            time: Nanos::ZERO,
+            process: Process::Control,
+            kind,
+            body,
+            error: None,
+        }
+    }
+
+    fn says(host: &str, leads: Option<(u64, u64)>) -> Event {
+        let status = Status {
+            role: if leads.is_some() { Role::Leader } else { Role::Follower },
+            epoch: leads.map(|l| Epoch(l.0)),
+            token: leads.map(|l| Token(l.0)),
+            reign: leads.map(|l| Reign(l.1)),
+            leader: None,
+        };
+        let host = name(host);
+        let answer = Some(status);
+        event(Kind::Ok, Body::Observe { host, answer })
+    }
+
+    fn elected(host: &str, epoch: u64, reign: u64) -> Event {
+        let body = Body::Elected {
+            host: name(host),
+            epoch: Epoch(epoch),
+            token: None,
+            reign: Reign(reign),
+        };
+        event(Kind::Info, body)
+    }
+
+    fn deposed(host: &str, reign: u64) -> Event {
+        let body = Body::Deposed {
+            host: name(host),
+            reign: Reign(reign),
+            why: "lease lost".to_string(),
+        };
+        event(Kind::Info, body)
+    }
+
+    fn started(host: &str) -> Event {
+        let body = Body::Started {
+            host: name(host),
+            incarnation: 2,
+        };
+        event(Kind::Info, body)
+    }
+
+    /// n1 leads epoch 5 in reign 2 and is aimed at; then `events` happen, then the injection is confirmed.
+    fn check(events: &[Event], want: Hit, words: &str) {
+        let mut aim = Aim::default();
+        aim.notify(&says("n1", Some((5, 2))));
+        aim.notify(&says("n2", None));
+        let all = [name("n1"), name("n2"), name("n3")];
+        let (leader, claim) = aim.leader(&all).unwrap();
+        assert_eq!(leader, name("n1"));
+        aim.watch(1, Target::Leader, leader, Some(claim));
+        for event in events {
+            assert_eq!(aim.notify(event), None);
+        }
+        let step = FaultStep {
+            fault: 1,
+            kind: FaultKind::Pause,
+            what: String::new(),
+            targets: vec![leader],
+            action: Action::Pause { hosts: vec![leader] },
+            proofs: vec![],
+        };
+        let Some(Body::Aim { hit, why, .. }) = aim.notify(&event(Kind::Ok, Body::Fault(step))) else {
+            panic!("a confirmed fault decides its aim");
+        };
+        let words = format!("{words}; asked before: n1 leads epoch 5, n2 follows");
+        assert_eq!((hit, why), (want, words));
+    }
+
+    #[test]
+    fn a_leadership_that_lasts_is_hit() {
+        let led = "n1 led epoch 5 when the fault took effect";
+        check(&[], Hit::Hit, led);
+        // Nothing of this ends the reign that was aimed at: an older reign's end, an older epoch, an answer like before.
+        check(&[deposed("n1", 1)], Hit::Hit, led);
+        check(&[elected("n3", 4, 1), deposed("n3", 1)], Hit::Hit, led);
+        check(
+            &[says("n1", Some((5, 2))), says("n2", None), started("n2")],
+            Hit::Hit,
+            led,
+        );
+    }
+
+    #[test]
+    fn a_leadership_that_ended_or_was_overtaken_has_moved() {
+        let before = "before the fault took effect";
+        check(&[deposed("n1", 2)], Hit::Moved, &format!("n1 was deposed {before}"));
+        check(&[started("n1")], Hit::Moved, &format!("n1 was restarted {before}"));
+        check(
+            &[says("n1", None)],
+            Hit::Moved,
+            &format!("n1 said that it does not lead {before}"),
+        );
+        check(
+            &[elected("n2", 6, 1)],
+            Hit::Moved,
+            &format!("n2 leads the newer epoch 6 {before}"),
+        );
+        check(
+            &[says("n2", Some((6, 1)))],
+            Hit::Moved,
+            &format!("n2 leads the newer epoch 6 {before}"),
+        );
+        check(
+            &[elected("n1", 7, 3)],
+            Hit::Moved,
+            &format!("n1 leads anew, in epoch 7 {before}"),
+        );
+    }
+
+    #[test]
+    fn of_two_who_claim_the_newer_epoch_leads() {
+        let mut aim = Aim::default();
+        let all = [name("n1"), name("n2"), name("n3")];
+        for event in [
+            says("n1", Some((5, 1))),
+            says("n2", Some((7, 1))),
+            says("n3", Some((6, 4))),
+        ] {
+            aim.notify(&event);
+        }
+        assert_eq!(aim.leader(&all).unwrap().0, name("n2"));
+        assert_eq!(aim.leader(&[name("n1"), name("n3")]).unwrap().0, name("n3"));
+        aim.notify(&deposed("n2", 1));
+        assert_eq!(aim.leader(&all).unwrap().0, name("n3"));
+        aim.look_again();
+        assert_eq!(aim.leader(&all), None);
     }
 }

@@ -51,6 +51,10 @@ struct Open {
 }
 
 impl Open {
+    fn is_cut(&self) -> bool {
+        matches!(self.injection.effect, Effect::Cut(_))
+    }
+
     fn cuts(&self, link: Link) -> bool {
         matches!(&self.injection.effect, Effect::Cut(links) if links.contains(&link))
     }
@@ -119,17 +123,17 @@ impl Ledger {
         self.open.iter().any(shapes)
     }
 
-    /// Whether a blocking or an unblocking is under way: a block sent now might overtake it, or be overtaken.
+    /// Whether a blocking or an unblocking is under way: one that is sent now might overtake it.
     pub(crate) fn is_cutting(&self) -> bool {
         let moves = |open: &Open| matches!(open.state, State::Injecting | State::Healing);
-        let cuts = |open: &Open| matches!(open.injection.effect, Effect::Cut(_));
-        self.open.iter().any(|open| moves(open) && cuts(open))
+        self.open.iter().any(|open| moves(open) && open.is_cut())
     }
 
-    /// When the next healing is due.
+    /// When the next healing is due. One that waits for another cut waits for an event, and is not counted.
     pub(crate) fn next_due(&self) -> Nanos {
+        let cutting = self.is_cutting();
         let due = |open: &Open| match open.state {
-            State::Until(at) => Some(at),
+            State::Until(at) => Some(at).filter(|_| !(cutting && open.is_cut())),
             State::Injecting | State::Healing | State::Broken => None,
         };
         self.open.iter().filter_map(due).min().unwrap_or(Nanos::MAX)
@@ -137,15 +141,18 @@ impl Ledger {
 
     /// The healing of a fault whose time has come.
     pub(crate) fn heal_due(&mut self, now: Nanos) -> Option<FaultStep> {
-        let due = |open: &Open| matches!(open.state, State::Until(at) if at <= now);
+        let cutting = self.is_cutting();
+        let due = |open: &Open| matches!(open.state, State::Until(at) if at <= now) && !(cutting && open.is_cut());
         let at = self.open.iter().position(due)?;
         Some(self.heal(at))
     }
 
-    /// The healing of any fault, for the heal phase: of those confirmed and those broken, and, when `impatient`, of
-    /// those whose injection was never confirmed.
+    /// The healing of any fault, for the heal phase: of those confirmed and those broken. When `impatient`, also of those
+    /// whose injection was never confirmed, and without waiting for each other.
     pub(crate) fn heal_any(&mut self, impatient: bool) -> Option<FaultStep> {
+        let cutting = self.is_cutting() && !impatient;
         let ripe = |open: &Open| match open.state {
+            _ if cutting && open.is_cut() => false,
             State::Until(_) => true,
             State::Broken => !open.last_try,
             State::Injecting => impatient,

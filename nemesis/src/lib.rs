@@ -11,8 +11,8 @@
 //! lead, the one with the highest epoch is struck. Whether it still led when the fault took effect is recorded.
 //!
 //! **Overlap.** Faults overlap, and actions are absolute. A host suffers one process fault at a time and a link one
-//! shape at a time; a link that two partitions cut opens with the second healing. A new cut waits while another
-//! begins or ends, so that no two actions on one link are ever in flight at once.
+//! shape at a time; a link that two partitions cut opens with the second healing. Cuts begin and end one
+//! after the other, so that no two actions on one link are ever in flight at once.
 //!
 //! The schedule's draws and each fault's own draws come from streams of their own: what candidates answer changes whom
 //! a fault strikes, and never what comes later. The same seed and the same answers give the same commands.

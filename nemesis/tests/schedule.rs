@@ -205,6 +205,70 @@ fn an_injection_that_failed_is_healed_at_the_end() {
 }
 
 #[test]
+fn an_injection_that_is_never_confirmed_is_healed_all_the_same() {
+    let mut plan = plan(&[]);
+    plan.script = vec![
+        scripted(5, FaultKind::Partition, None, None),
+        scripted(6, FaultKind::Pause, None, None),
+        scripted(7, FaultKind::Partition, None, None),
+    ];
+    let ways = Ways {
+        first_hangs: true,
+        ..Ways::default()
+    };
+    let lines = Rig::run(&plan, 1, &members(3), ways).lines();
+    // The second cut never begins: nobody knows what the first one did.
+    assert!(lines[1].contains(" fault 2 pause"), "{lines:?}");
+    assert!(lines[3].starts_with("64.000s heal 1 ") && lines.len() == 4, "{lines:?}");
+}
+
+#[test]
+fn another_clients_timeout_is_no_answer() {
+    let mut plan = plan(&[]);
+    plan.script = vec![scripted(5, FaultKind::Kill, None, Some(Target::Leader))];
+    let ways = Ways {
+        noise: true,
+        ..Ways::default()
+    };
+    let lines = Rig::run(&plan, 1, &members(3), ways).lines();
+    assert!(lines[0].ends_with("fault 1 kill n1 (leader)"), "{lines:?}");
+}
+
+#[test]
+fn who_cannot_answer_is_not_asked_and_old_answers_do_not_count() {
+    let mut plan = plan(&[]);
+    plan.script = vec![
+        scripted(4, FaultKind::Packet, None, Some(Target::Leader)),
+        scripted(5, FaultKind::Kill, None, Some(Target::Host(name("n1")))),
+        scripted(5, FaultKind::Pause, None, Some(Target::Host(name("n2")))),
+        scripted(6, FaultKind::Partition, None, Some(Target::Leader)),
+    ];
+    let lines = Rig::run(&plan, 1, &members(3), Ways::default()).lines();
+    // n1 had said that it leads, and is dead; n3 answers at once, and nobody waits for the others.
+    let aim = lines.iter().find(|line| line.contains(" aim 4 ")).unwrap();
+    assert!(
+        aim.starts_with("7.00") && aim.ends_with("aim 4 leader missed"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn cuts_are_healed_one_after_the_other() {
+    let mut plan = plan(&[]);
+    let isolate = |at, host| scripted(at, FaultKind::Partition, None, Some(Target::Host(name(host))));
+    plan.script = vec![isolate(57, "n1"), isolate(58, "n2"), isolate(59, "n3")];
+    plan.script.iter_mut().for_each(|fault| fault.lasting = Nanos::secs(9));
+    let rig = Rig::run(&plan, 1, &members(5), Ways::default());
+    let heal = |event: &splitbrain_core::Event| match &event.body {
+        Body::Heal(step) => Some((step.fault, event.kind)),
+        _ => None,
+    };
+    let order: Vec<_> = rig.log.iter().filter_map(heal).collect();
+    let one_by_one = (1..=3).flat_map(|fault| [(fault, Kind::Invoke), (fault, Kind::Ok)]);
+    assert_eq!(order, one_by_one.collect::<Vec<_>>());
+}
+
+#[test]
 fn same_seed_same_schedule() {
     let plan = plan(&FaultKind::ALL);
     let ways = Ways {
@@ -289,7 +353,7 @@ proptest! {
         plan.time_limit = Nanos::secs(20);
         plan.faults.every = Nanos::millis(every);
         plan.faults.lasting = Nanos::millis(lasting);
-        let ways = Ways { act: Nanos::millis(act), reign: Nanos::millis(reign), first_fails: false };
+        let ways = Ways { act: Nanos::millis(act), reign: Nanos::millis(reign), ..Ways::default() };
         let rig = Rig::run(&plan, seed, &hosts, ways);
         prop_assert!(rig.is_clean());
         let mut numbers = Vec::new();
@@ -308,4 +372,36 @@ proptest! {
         prop_assert!(numbers.iter().copied().eq(1..=numbers.len() as u32), "{:?}", numbers);
         prop_assert!(!numbers.is_empty());
     }
+}
+
+#[test]
+fn the_schedule_of_seed_7() {
+    let mut plan = plan(&[FaultKind::Partition, FaultKind::Kill, FaultKind::Pause]);
+    plan.time_limit = Nanos::secs(30);
+    let ways = Ways {
+        act: Nanos(1),
+        ..Ways::default()
+    };
+    let lines = Rig::run(&plan, 7, &members(5), ways).lines();
+    assert_eq!(
+        lines,
+        [
+            "5.391s fault 1 pause n4",
+            "9.177s heal 1 pause n4",
+            "9.198s fault 2 kill n3 n4",
+            "12.095s heal 2 kill n3 n4",
+            "14.472s fault 3 pause n4",
+            "19.130s heal 3 pause n4",
+            "19.196s fault 4 pause n3 n5",
+            "21.538s fault 5 leader-from-storage: n1 | storage",
+            "21.538s aim 5 leader hit",
+            "22.596s heal 5 leader-from-storage: n1 | storage",
+            "23.851s heal 4 pause n3 n5",
+            "23.891s fault 6 kill n2",
+            "23.891s aim 6 non-leader hit",
+            "27.829s fault 7 pause n3",
+            "28.645s heal 6 kill n2",
+            "29.006s heal 7 pause n3",
+        ]
+    );
 }

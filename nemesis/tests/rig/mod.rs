@@ -26,6 +26,10 @@ pub struct Ways {
     pub reign: Nanos,
     /// Whether the first injection fails.
     pub first_fails: bool,
+    /// Whether other clients' questions time out just after the nemesis asks.
+    pub noise: bool,
+    /// Whether the first injection is never confirmed.
+    pub first_hangs: bool,
 }
 
 impl Default for Ways {
@@ -34,6 +38,8 @@ impl Default for Ways {
             act: Nanos::millis(20),
             reign: Nanos::ZERO,
             first_fails: false,
+            noise: false,
+            first_hangs: false,
         }
     }
 }
@@ -201,6 +207,10 @@ impl Rig {
                     Body::Observe { host, answer: None },
                 );
                 let takes = Nanos(self.rng.random_range(100_000..=2_000_000));
+                if self.ways.noise {
+                    let (process, lane) = (0, Lane::Observe);
+                    self.later(Nanos(1), Due::TimeOut { process, host, lane });
+                }
                 if self.paused.contains(&host) || self.dead.contains(&host) {
                     self.later(Nanos::secs(2), Due::TimeOut { process, host, lane });
                 } else {
@@ -223,6 +233,10 @@ impl Rig {
             Body::Fault(step.clone())
         };
         self.record(Process::Nemesis, Kind::Invoke, body);
+        if self.ways.first_hangs && step.fault == 1 && !heal {
+            self.busy.clear();
+            return;
+        }
         let takes = Nanos(self.rng.random_range(1..=self.ways.act.0));
         self.later(takes, Due::Acted { step, heal, fails });
     }
@@ -289,7 +303,7 @@ impl Rig {
     /// What must hold at every moment: exactly those links are blocked that an open, idle fault cuts.
     fn check(&self) {
         assert!(self.dead.is_disjoint(&self.paused), "{:?} {:?}", self.dead, self.paused);
-        if !self.busy.is_empty() || self.ways.first_fails {
+        if !self.busy.is_empty() || self.ways.first_fails || self.ways.first_hangs {
             return;
         }
         let mut open: BTreeMap<u32, &FaultStep> = BTreeMap::new();
