@@ -323,7 +323,8 @@ impl Raft {
 
     /// More than half of all members.
     pub(super) fn quorum(&self) -> usize {
-        (self.peers.len() + 1) / 2 + 1
+        let members = self.peers.len() + 1;
+        members / 2 + 1
     }
 
     /// Appends own entries to the log, on disk first.

@@ -3,7 +3,7 @@
 //! A write names its `base`, the newest write that this leader has seen. To know it, a new leader first asks for the
 //! last accepted write; the writes that it is asked for meanwhile wait, unsent. Storage and network may lose anything:
 //! a write without an answer is `info`, for it may have arrived or may still do so.
-use super::answer;
+use super::{answer, take_due};
 use crate::Output;
 use crate::storage::{StoreOp, StoreReply, StoreRequest, StoreResult};
 use splitbrain_core::{Answer, Nanos, Outcome, Token};
@@ -178,8 +178,7 @@ impl Client {
     /// Answers what has waited too long, and looks again.
     pub(super) fn expire(&mut self, now: Nanos, out: &mut Vec<Output>) {
         let why = || "storage timed out".to_string();
-        let late: Vec<Sent> = self.sent.extract_if(.., |_, s| s.due <= now).map(|(_, s)| s).collect();
-        for Sent { work, .. } in late {
+        for Sent { work, .. } in take_due(&mut self.sent, |sent| sent.due <= now) {
             match work {
                 Work::Look => self.send(now, Work::Look, out),
                 Work::Read { request } => answer(out, request, Outcome::Fail(why())),

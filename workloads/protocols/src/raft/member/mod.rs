@@ -58,6 +58,7 @@ pub struct Member {
 /// An operation that Raft works on.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
+    id: u64,
     due: Nanos,
     /// A read that ran out of time has changed nothing.
     reads_only: bool,
@@ -165,7 +166,7 @@ impl Member {
 
     fn ask(&mut self, now: Nanos, event: Event, id: u64, reads_only: bool, out: &mut Vec<Output>) {
         let due = now + REGISTER_TIMEOUT;
-        self.waiting.insert(id, Waiting { due, reads_only });
+        self.waiting.insert(id, Waiting { id, due, reads_only });
         self.event(now, event, out);
     }
 
@@ -185,7 +186,7 @@ impl Member {
     /// Answers what has waited too long.
     fn expire(&mut self, now: Nanos, out: &mut Vec<Output>) {
         self.client.expire(now, out);
-        for (id, Waiting { reads_only, .. }) in self.waiting.extract_if(.., |_, w| w.due <= now) {
+        for Waiting { id, reads_only, .. } in take_due(&mut self.waiting, |waiting| waiting.due <= now) {
             let why = "timed out".to_string();
             let outcome = if reads_only {
                 Outcome::Fail(why)
@@ -225,6 +226,13 @@ impl Protocol for Member {
         let waiting = self.waiting.values().map(|w| w.due).min().unwrap_or(Nanos::MAX);
         self.raft.deadline().min(self.client.deadline()).min(waiting)
     }
+}
+
+/// Takes out what is due, in the order of ids.
+fn take_due<T>(map: &mut BTreeMap<u64, T>, is_due: impl Fn(&T) -> bool) -> Vec<T> {
+    let (due, rest): (BTreeMap<_, _>, _) = std::mem::take(map).into_iter().partition(|(_, item)| is_due(item));
+    *map = rest;
+    due.into_values().collect()
 }
 
 /// Says the answer to request `id`.
