@@ -34,6 +34,8 @@ pub(super) struct Shared {
 
 struct Running {
     life: u32,
+    /// Where this life's log begins.
+    log_from: u64,
     /// Open once all that the process said was read.
     heard: Arc<Latch>,
 }
@@ -150,6 +152,12 @@ impl Machine {
 
     /// Does it and proves it, or says why not.
     pub fn carry_out(&mut self, action: &Action) -> Result<Vec<Proof>, String> {
+        if let Action::Kill { hosts } | Action::Start { hosts } | Action::Pause { hosts } | Action::Resume { hosts } =
+            action
+            && let Some(unknown) = hosts.iter().find(|host| !self.hosts.contains_key(host))
+        {
+            return Err(format!("no process belongs to host {unknown}"));
+        }
         let call = |order: Order| self.shared.sandbox.call(&order, &[]);
         match action {
             Action::Kill { hosts } => {
@@ -297,6 +305,7 @@ impl Launch<'_> {
         let key = (spec.host, spec.name.clone());
         let running = Running {
             life: self.host.life,
+            log_from: log.metadata().map_err(at)?.len(),
             heard: heard.clone(),
         };
         // Before it starts, so that its exit finds it here however soon that is.
@@ -342,20 +351,22 @@ fn log_name(host: Name, process: &str) -> String {
 /// Reports the ends of processes that nobody had killed, each after its last words, until the sandbox ends.
 pub(super) fn report_exits(shared: &Arc<Shared>, exits: &Receiver<Exit>) {
     for exit in exits {
-        let heard = {
+        let known = {
             let mut running = shared.running.lock().expect("no holder panics");
             let key = (exit.host, exit.process.clone());
             let same = running.get(&key).is_some_and(|known| known.life == exit.life);
-            same.then(|| running.remove(&key)).flatten().map(|known| known.heard)
+            same.then(|| running.remove(&key)).flatten()
         };
         let owner = shared.clone();
         let thread = helper(&format!("exit {}", exit.host), move || {
-            if let Some(heard) = heard {
-                heard.wait(LAST_WORDS);
+            let mut log_from = 0;
+            if let Some(known) = known {
+                known.heard.wait(LAST_WORDS);
+                log_from = known.log_from;
             }
             let path = log_path(&owner.dir, &log_name(exit.host, &exit.process));
             let mut how = format!("{}: {}", exit.process, exit.how);
-            if let Some(tail) = tail(&path) {
+            if let Some(tail) = tail(&path, log_from) {
                 how = format!("{how}: {tail}");
             }
             owner.post_of(Some((exit.host, exit.life)), Happening::Exited { host: exit.host, how });
@@ -367,17 +378,19 @@ pub(super) fn report_exits(shared: &Arc<Shared>, exits: &Receiver<Exit>) {
         }
     }
     if !shared.ending.load(Ordering::SeqCst) {
-        let why = tail(&log_path(&shared.dir, "sandbox")).unwrap_or_else(|| "it left no word".into());
+        let why = tail(&log_path(&shared.dir, "sandbox"), 0).unwrap_or_else(|| "it left no word".into());
         shared.post(Happening::Broken(format!("the sandbox ended by itself: {why}")));
     }
 }
 
-/// The last words of a log: at most its last three lines and 600 characters; `None` if it is empty or cannot be read.
-fn tail(path: &Path) -> Option<String> {
+/// The last words of a log after its first `from` bytes: at most three lines and 600 characters; `None` if there are none
+/// or they cannot be read.
+fn tail(path: &Path, from: u64) -> Option<String> {
     const LONGEST: u64 = 2048;
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST).max(from)))
+        .ok()?;
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);

@@ -1,8 +1,9 @@
 //! What control and init say to each other.
 //!
-//! One message is one JSON document in one packet of a `SOCK_SEQPACKET` socket pair: packets keep their bounds, file
-//! descriptors travel beside them (`SCM_RIGHTS`), and the death of either end is an end of file for the other. Control
-//! gives one order at a time and gets exactly one answer to it; [`Report::Exited`] comes unasked between answers.
+//! One message is one JSON document in the packets of a `SOCK_SEQPACKET` socket pair (one, unless it is long): packets keep
+//! their bounds, file descriptors travel beside them (`SCM_RIGHTS`), and the death of either end is an end of file for the
+//! other. Control gives one order at a time and gets exactly one answer to it; [`Report::Exited`] comes unasked between
+//! answers.
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
@@ -106,13 +107,17 @@ pub(crate) struct Exit {
     pub how: String,
 }
 
-/// Longest message in bytes. The kernel's default send buffer (212,992 bytes) bounds a packet; what is larger is
-/// refused by the sender with an error.
-const MAX_MESSAGE: usize = 192 * 1024;
+/// Bytes of a message in one packet, after the byte that says whether more follow. The kernel's default send buffer
+/// (212,992 bytes, of which a packet's own bookkeeping takes some) bounds a packet.
+const PART: usize = 64 * 1024;
+/// Longest message in bytes: room for the proofs of every link of the largest cluster.
+const MAX_MESSAGE: usize = 32 << 20;
 /// Most descriptors that come with a message.
 const MAX_FDS: usize = 3;
+const LAST: u8 = 0;
+const MORE: u8 = 1;
 
-/// Sends one message.
+/// Sends one message; its descriptors go with the first packet.
 pub(crate) fn send<T: Serialize>(socket: &impl AsFd, message: &T, fds: &[RawFd]) -> io::Result<()> {
     let bytes = serde_json::to_vec(message).expect("plain data always becomes JSON");
     if bytes.len() > MAX_MESSAGE {
@@ -121,17 +126,22 @@ pub(crate) fn send<T: Serialize>(socket: &impl AsFd, message: &T, fds: &[RawFd])
             bytes.len()
         )));
     }
+    let parts = bytes.chunks(PART);
+    let last = parts.len() - 1;
+    for (n, part) in parts.enumerate() {
+        let more = if n == last { LAST } else { MORE };
+        send_packet(socket, more, part, if n == 0 { fds } else { &[] })?;
+    }
+    Ok(())
+}
+
+fn send_packet(socket: &impl AsFd, more: u8, part: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage] = if fds.is_empty() { &[] } else { &rights };
+    let (raw, more) = (socket.as_fd().as_raw_fd(), [more]);
+    let slices = [IoSlice::new(&more), IoSlice::new(part)];
     loop {
-        let sent = sendmsg::<UnixAddr>(
-            socket.as_fd().as_raw_fd(),
-            &[IoSlice::new(&bytes)],
-            control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        );
-        match sent {
+        match sendmsg::<UnixAddr>(raw, &slices, control, MsgFlags::MSG_NOSIGNAL, None) {
             Err(Errno::EINTR) => {}
             other => return other.map(drop).map_err(io::Error::from),
         }
@@ -140,28 +150,40 @@ pub(crate) fn send<T: Serialize>(socket: &impl AsFd, message: &T, fds: &[RawFd])
 
 /// Receives one message, or `None` when the other end is gone.
 pub(crate) fn receive<T: DeserializeOwned>(socket: &impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MAX_MESSAGE];
+    let (mut message, mut fds) = (Vec::new(), Vec::new());
+    let mut packet = vec![0; PART + 1];
+    loop {
+        let Some(length) = receive_packet(socket, &mut packet, &mut fds)? else {
+            return Ok(None);
+        };
+        message.extend_from_slice(&packet[1..length]);
+        if packet[0] == LAST {
+            return Ok(Some((serde_json::from_slice(&message)?, fds)));
+        }
+        if message.len() > MAX_MESSAGE {
+            return Err(io::Error::other("a message without an end"));
+        }
+    }
+}
+
+fn receive_packet(socket: &impl AsFd, packet: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<Option<usize>> {
     let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
     loop {
-        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let mut slices = [IoSliceMut::new(packet)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let got = match recvmsg::<UnixAddr>(socket.as_fd().as_raw_fd(), &mut slices, Some(&mut space), flags) {
             Err(Errno::EINTR) => continue,
             Err(Errno::ECONNRESET) => return Ok(None),
             other => other.map_err(io::Error::from)?,
         };
-        let mut fds = Vec::new();
         for message in got.cmsgs().map_err(io::Error::from)? {
             if let ControlMessageOwned::ScmRights(raw) = message {
                 // SAFETY: the kernel has just made these descriptors for us; nobody else knows their numbers.
                 fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }
-        let length = got.bytes;
-        if length == 0 {
-            return Ok(None);
-        }
-        return Ok(Some((serde_json::from_slice(&bytes[..length])?, fds)));
+        // A packet has at least its first byte: an empty one is the end.
+        return Ok((got.bytes > 0).then_some(got.bytes));
     }
 }
 
@@ -197,6 +219,20 @@ mod tests {
         let (a, b) = pair();
         drop(a);
         assert!(receive::<Order>(&b).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_long_message_takes_several_packets() {
+        let (a, b) = pair();
+        for length in [0, PART - 13, PART - 12, PART - 11, PART, 3 * PART, 2_000_000] {
+            let text = "x".repeat(length);
+            let sent = Report::Failed(text.clone());
+            let got = std::thread::scope(|scope| {
+                scope.spawn(|| send(&a, &sent, &[]).unwrap());
+                receive::<Report>(&b).unwrap().unwrap().0
+            });
+            assert!(matches!(got, Report::Failed(got) if got == text), "{length}");
+        }
     }
 
     #[test]

@@ -7,10 +7,10 @@ use super::channel::{self, Order, Report, Sabotage, Setup, Traffic};
 use super::members::Members;
 use super::net::{self, Host};
 use super::probe::{Expect, Prober};
-use super::switch::Switch;
+use super::switch::{Health, Switch};
 use super::{kill, pause};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use splitbrain_core::{Link, Name, Proof, Shape};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The same under sabotage, where it will not show any.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How often the switch is looked after, where nothing else happens.
+const LOOK: u16 = 250;
+
 struct Init {
     members: Members,
     cluster: Option<Cluster>,
@@ -32,6 +35,8 @@ struct Init {
 struct Cluster {
     hosts: BTreeMap<Name, Host>,
     switch: Switch,
+    /// What the switch has complained of so far.
+    health: Health,
 }
 
 /// Serves control until it is gone. Returns the exit code.
@@ -67,7 +72,8 @@ impl Init {
                     PollFd::new(parent.as_fd(), PollFlags::POLLIN),
                     PollFd::new(self.members.signals(), PollFlags::POLLIN),
                 ];
-                match poll(&mut fds, PollTimeout::NONE) {
+                match poll(&mut fds, LOOK) {
+                    Ok(0) => [false; 3],
                     Ok(_) => fds.map(|fd| fd.any().unwrap_or(true)),
                     Err(Errno::EINTR) => continue,
                     Err(error) => return Err(error.into()),
@@ -76,6 +82,9 @@ impl Init {
             let [asked, orphaned, signalled] = ready;
             if orphaned {
                 return Ok(());
+            }
+            if ready == [false; 3] {
+                self.look_after_switch()?;
             }
             if signalled {
                 self.members.wait(Duration::ZERO)?;
@@ -91,6 +100,20 @@ impl Init {
             }
             self.tell_exits(socket)?;
         }
+    }
+
+    /// A dead switch would look like a partition that nobody asked for: then this is the end. What it lost against its
+    /// will goes to the log.
+    fn look_after_switch(&mut self) -> io::Result<()> {
+        let Some(cluster) = &mut self.cluster else {
+            return Ok(());
+        };
+        let health = cluster.switch.health()?;
+        if (&health.overruns, &health.pcap_error) != (&cluster.health.overruns, &cluster.health.pcap_error) {
+            eprintln!("the switch lost packets against its will: {health:?}");
+        }
+        cluster.health = health;
+        Ok(())
     }
 
     fn tell_exits(&mut self, socket: &OwnedFd) -> io::Result<()> {
@@ -140,7 +163,8 @@ impl Init {
         self.members
             .know_hosts(hosts.iter().map(|(name, host)| (host.inode, *name)).collect());
         self.sabotage = setup.sabotage;
-        self.cluster = Some(Cluster { hosts, switch });
+        let health = Health::default();
+        self.cluster = Some(Cluster { hosts, switch, health });
         Ok(Vec::new())
     }
 
@@ -191,7 +215,7 @@ impl Init {
     }
 
     fn verify(&self, links: &[Link], expect: impl Fn(Link) -> Result<Expect, String>) -> Result<Vec<Proof>, String> {
-        let Cluster { hosts, switch } = self.cluster()?;
+        let Cluster { hosts, switch, .. } = self.cluster()?;
         let links: Result<Vec<_>, String> = links.iter().map(|link| Ok((*link, expect(*link)?))).collect();
         Prober { hosts, switch }.verify(&links?, self.patience())
     }

@@ -34,6 +34,7 @@ struct Change {
     report: WaitPidFlag,
     stopped: bool,
     word: &'static str,
+    state: &'static str,
 }
 
 impl Change {
@@ -42,12 +43,14 @@ impl Change {
         report: WaitPidFlag::WSTOPPED,
         stopped: true,
         word: "stopped",
+        state: "stopped",
     };
     const CONTINUE: Change = Change {
         signal: Signal::SIGCONT,
         report: WaitPidFlag::WCONTINUED,
         stopped: false,
         word: "continued",
+        state: "running",
     };
 }
 
@@ -59,6 +62,11 @@ fn change(
     sabotage: bool,
 ) -> Result<Vec<Proof>, String> {
     let deadline = Instant::now() + patience;
+    let before: Vec<Pid> = members
+        .on(hosts)
+        .filter(|member| member.stopped == change.stopped)
+        .map(|m| m.pid)
+        .collect();
     loop {
         // Again in each round: a process may have forked between the look and the signal.
         if !sabotage {
@@ -82,7 +90,7 @@ fn change(
         });
         wrong.extend(strays.map(|(host, pid)| format!("pid {pid} on {host}")));
         if wrong.is_empty() {
-            let proof = |host: &Name| proof(*host, members, &everything, change);
+            let proof = |host: &Name| proof(*host, members, &everything, &before, change);
             return Ok(hosts.iter().map(proof).collect());
         }
         if Instant::now() >= deadline {
@@ -99,15 +107,18 @@ fn change(
     }
 }
 
-fn proof(host: Name, members: &Members, everything: &[(Name, Pid)], change: &Change) -> Proof {
+fn proof(host: Name, members: &Members, everything: &[(Name, Pid)], before: &[Pid], change: &Change) -> Proof {
     let named: Vec<&Member> = members.running.iter().filter(|member| member.host == host).collect();
     let mut saw: Vec<String> = named
         .iter()
         .map(|member| {
-            let signal = change.signal as i32;
+            let (process, pid) = (&member.process, member.pid);
+            if before.contains(&pid) {
+                return format!("{process} (pid {pid}) was {} already", change.state);
+            }
             format!(
-                "{} (pid {}) {} by signal {signal}",
-                member.process, member.pid, change.word
+                "{process} (pid {pid}) {} by signal {}",
+                change.word, change.signal as i32
             )
         })
         .collect();

@@ -79,6 +79,7 @@ impl LocalSite {
             .call(&Order::Setup(setup), &fds)
             .map_err(|why| anyhow::anyhow!("failed to make the hosts: {why}"))?;
         let program = config.program.first().map(PathBuf::from).unwrap_or_default();
+        let program = std::path::absolute(&program).unwrap_or(program);
         Ok(LocalSite {
             site: Site { places, program },
             dir,

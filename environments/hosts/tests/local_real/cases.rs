@@ -233,6 +233,7 @@ fn pause_stops_and_resume_continues() {
     assert!(!rig.seen.iter().any(answered));
     let proofs = rig.done(Action::Resume { hosts: hosts.clone() });
     assert!(proofs[0].saw.contains("continued by signal 18"), "{proofs:?}");
+    assert!(proofs[1].saw.contains("was running already"), "{proofs:?}");
     rig.until("the answer after the pause", |happening| {
         answered(happening).then_some(())
     });
@@ -324,16 +325,16 @@ fn a_flood_is_not_everybodys() {
 fn an_end_of_its_own_is_told() {
     let mut rig = Rig::new(None);
     rig.submit(1, Op::Resign);
-    let how = rig.until("an exit", |happening| match happening {
-        Happening::Exited { host: at, how } => (*at == host(1)).then(|| how.clone()),
-        _ => None,
-    });
+    let how = rig.exited(1);
     assert_eq!(how, "toy: exit status 3: toy is ready | cannot go on");
     rig.ask(2, Op::Observe);
     assert_eq!(rig.done(Action::Kill { hosts: vec![host(1)] })[0].saw, "already dead");
     rig.done(Action::Start { hosts: vec![host(1)] });
     rig.started(1, 2);
     rig.ready(1);
+    // Only the words of the life that ended are told.
+    rig.submit(1, Op::Resign);
+    assert_eq!(rig.exited(1), "toy: exit status 3: toy is ready | cannot go on");
 }
 
 fn what_cannot_start_is_named() {

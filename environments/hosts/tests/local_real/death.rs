@@ -43,7 +43,7 @@ pub fn control(dir: &str) -> ExitCode {
 }
 
 /// Pids of all processes whose arguments hold `text`.
-fn with_argument(text: &str) -> BTreeSet<i32> {
+pub fn with_argument(text: &str) -> BTreeSet<i32> {
     let pids = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

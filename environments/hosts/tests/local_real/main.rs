@@ -6,6 +6,7 @@
 
 mod cases;
 mod death;
+mod edges;
 mod rig;
 mod toy;
 
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("sandbox") => exit(splitbrain_environments::local::sandbox::main(&args[1..])),
         Some("toy") => toy::main(&args[1..]),
+        // For a mark in the process table.
+        Some("idle") => loop {
+            std::thread::park();
+        },
         Some("control") => death::control(&args[1]),
         _ => {
             // As `cargo test -- NAME` passes it on.
@@ -46,6 +51,7 @@ fn test(filter: &str) -> ExitCode {
     let user = nix::unistd::geteuid();
     let cases = cases::ALL
         .iter()
+        .chain(edges::ALL)
         .chain(death::ALL)
         .filter(|(name, _)| name.contains(filter));
     let mut failed = 0;

@@ -13,7 +13,7 @@ const LONG: Nanos = Nanos::secs(30);
 pub struct Rig {
     pub world: LiveWorld,
     /// Removed after the world has ended.
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     /// What happened and was not awaited.
     pub seen: Vec<Happening>,
     next: u64,
@@ -83,17 +83,28 @@ impl Rig {
         Rig::of(world, dir)
     }
 
+    /// Over a world of at least three toys.
     pub fn of(world: LiveWorld, dir: tempfile::TempDir) -> Rig {
-        let mut rig = Rig {
-            world,
-            _dir: dir,
-            seen: Vec::new(),
-            next: 0,
-        };
+        let mut rig = Rig::bare(world, dir);
         for n in 1..=3 {
             rig.ready(n);
         }
         rig
+    }
+
+    /// Over any world.
+    pub fn bare(world: LiveWorld, dir: tempfile::TempDir) -> Rig {
+        Rig {
+            world,
+            dir,
+            seen: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Ends the world; its files.
+    pub fn end(self) -> tempfile::TempDir {
+        self.dir
     }
 
     /// Polls until `wanted` says yes; the rest is kept.
@@ -129,6 +140,13 @@ impl Rig {
             Happening::Started { host: at, incarnation } => (*at == host(n) && *incarnation == life).then_some(()),
             _ => None,
         });
+    }
+
+    pub fn exited(&mut self, n: usize) -> String {
+        self.until(&format!("an exit on {}", host(n)), |happening| match happening {
+            Happening::Exited { host: at, how } => (*at == host(n)).then(|| how.clone()),
+            _ => None,
+        })
     }
 
     pub fn submit(&mut self, n: usize, op: Op) -> u64 {
