@@ -70,8 +70,8 @@ function step(span, n) {
   return power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
 }
 
-function seconds(t, span) {
-  const s = step(span, 8);
+function seconds(t, span, marks = 8) {
+  const s = step(span, marks);
   const decimals = s >= 1e6 ? 0 : s >= 1e5 ? 1 : s >= 1e4 ? 2 : s >= 1e3 ? 3 : 6;
   return `${(t / 1e6).toFixed(decimals)} s`;
 }

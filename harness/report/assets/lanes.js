@@ -8,7 +8,7 @@ function drawLane(c, lane, i) {
   const y = box.top + i * box.lane;
   c.strokeStyle = colors.line; c.beginPath(); c.moveTo(0, y + 0.5); c.lineTo(box.width, y + 0.5); c.stroke();
   label(c, lane.name, y + 18, true);
-  label(c, lane.role, y + 33, false);
+  if (lane.role !== lane.name) label(c, lane.role, y + 33, false);
   if (i === run.storage) return drawStores(c, y);
   for (const [from, to, state] of lane.states) {
     if (state === "paused" || !seen(from, to)) continue;
@@ -24,6 +24,7 @@ function drawLane(c, lane, i) {
     c.fillRect(x0, y + 5, Math.max(1, x1 - x0), 27);
     c.strokeStyle = colors.stop; c.strokeRect(x0 + 0.5, y + 5.5, Math.max(1, x1 - x0 - 1), 26);
   }
+  for (const reign of lane.reigns) nameReign(c, reign, y);
   for (const [t] of lane.exits) if (seen(t, t)) { c.fillStyle = colors.violation; c.fillText("✕", X(t) - 4, y + 18); }
   // Who suffers under a link fault is told by a line above his lane.
   for (const f of run.faults) {
@@ -40,9 +41,20 @@ function drawReign(c, [from, definite, to, rank, epoch], y) {
   c.fillStyle = colors.epochs[rank % EPOCHS];
   c.globalAlpha = 0.38; c.fillRect(x0, y + 7, x1 - x0, 23); c.globalAlpha = 1;
   if (definite >= view.from) c.fillRect(x0, y + 7, Math.max(1.5, xd - x0), 23);
-  c.fillStyle = xd - x0 > 20 ? colors["e-ink"] : colors.ink;
-  const long = `epoch ${epoch}`;
-  fitted(c, x1 - x0 > c.measureText(long).width + 8 ? long : epoch, x0, x1, y + 19);
+}
+
+// The epoch's number stands over the hatches, in the proven part where it fits there, and with a rim that keeps it legible.
+function nameReign(c, [from, definite, to, rank, epoch], y) {
+  if (!seen(from, to)) return;
+  const clip = (t) => Math.min(Math.max(X(t), box.left), box.width);
+  const x0 = clip(from), xd = clip(definite), x1 = clip(to), fits = (text, x) => c.measureText(text).width + 7 <= x - x0;
+  const text = [`epoch ${epoch}`, epoch].find((t) => fits(t, xd)) || [`epoch ${epoch}`, epoch].find((t) => fits(t, x1));
+  if (!text) return;
+  const proven = fits(text, xd);
+  c.lineWidth = 3; c.lineJoin = "round"; c.strokeStyle = proven ? colors.epochs[rank % EPOCHS] : colors.card;
+  c.strokeText(text, x0 + 4, y + 19); c.lineWidth = 1;
+  c.fillStyle = proven ? colors["e-ink"] : colors.ink;
+  c.fillText(text, x0 + 4, y + 19);
 }
 
 // Counts by pixel and outcome, of one lane or of all.
@@ -59,16 +71,19 @@ function countOps(first, last) {
 }
 
 function bars(c, counts, offset, w, y, height, peak) {
-  for (let x = 0; x < w; x++) {
-    const parts = [counts[0][offset + x], counts[1][offset + x], counts[2][offset + x]];
-    const sum = parts[0] + parts[1] + parts[2];
-    if (!sum) continue;
-    const full = Math.max(2, height * sum / peak);
-    let bottom = y + height;
-    for (let k = 0; k < 3; k++) if (parts[k]) {
-      const h = full * parts[k] / sum;
-      c.fillStyle = colors[OUTCOMES[k]]; c.fillRect(box.left + x, bottom - h, 1, h); bottom -= h;
+  // One path a colour: a change of colour costs more than a bar.
+  const below = new Float32Array(w);
+  for (let k = 0; k < 3; k++) {
+    c.fillStyle = colors[OUTCOMES[k]]; c.beginPath();
+    for (let x = 0; x < w; x++) {
+      const part = counts[k][offset + x];
+      if (!part) continue;
+      const sum = counts[0][offset + x] + counts[1][offset + x] + counts[2][offset + x];
+      const h = Math.max(2, height * sum / peak) * part / sum;
+      below[x] += h;
+      c.rect(box.left + x, y + height - below[x], 1, h);
     }
+    c.fill();
   }
 }
 
@@ -103,10 +118,10 @@ function drawStores(c, y) {
   const many = last - first > TICKS;
   const width = many ? 1 : 2;
   // Epoch by epoch to the pixel: with many writes in one, the rarest colour must not be painted over.
-  const done = new Set();
+  const painted = new Float64Array(64).fill(-1);
   for (let i = last - 1; i >= first; i--) {
     const x = many ? Math.floor(X(time[i])) : X(time[i]);
-    if (many) { const key = x * 64 + (seq[i] ? rank[i] % 32 : 63); if (done.has(key)) continue; done.add(key); }
+    if (many) { const key = seq[i] ? rank[i] % 63 : 63; if (painted[key] === x) continue; painted[key] = x; }
     if (seq[i]) { c.fillStyle = rank[i] ? colors.epochs[(rank[i] - 1) % EPOCHS] : colors.none; c.fillRect(x, y + 8, width, 20); }
     else { c.fillStyle = colors.fail; c.fillRect(x, y + 29, width, 12); }
   }
@@ -148,5 +163,5 @@ function draw() {
   drawAnomalies(c);
   drawOverview();
   const span = view.to - view.from;
-  $("window").textContent = span >= run.end * 0.9999 ? "whole run" : `${seconds(view.from, span)} – ${seconds(view.to, span)}`;
+  $("window").textContent = span >= run.end * 0.9999 ? "whole run" : `${seconds(view.from, span, 80)} – ${seconds(view.to, span, 80)}`;
 }

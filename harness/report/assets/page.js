@@ -42,7 +42,7 @@ function listen() {
   brush($("overview"));
   document.addEventListener("click", (e) => {
     const link = e.target.closest && e.target.closest("a[data-from]");
-    if (link) look(Number(link.dataset.from), Number(link.dataset.to));
+    if (link) { look(Number(link.dataset.from), Number(link.dataset.to)); requestAnimationFrame(() => stage.focus({ preventScroll: true })); }
     const copy = e.target.closest && e.target.closest("[data-copy]");
     if (copy) copyText(copy);
   });

@@ -2,10 +2,11 @@
 const time = (t) => `${(t / 1e6).toFixed(3)} s`;
 const took = (us) => us >= 1e6 ? `${(us / 1e6).toFixed(2)} s` : us >= 1e3 ? `${(us / 1e3).toFixed(1)} ms` : `${Math.round(us)} µs`;
 
-function near(t) { return (view.to - view.from) / Math.max(1, box.width - box.left) * 5 + t * 0; }
+// How far a pointer may be beside what it means: five pixels, in microseconds.
+const near = () => (view.to - view.from) / Math.max(1, box.width - box.left) * 5;
 
 function under(x, y) {
-  const t = T(x), reach = near(t), lines = [];
+  const t = T(x), reach = near(), lines = [];
   const inside = (from, to) => t >= from - reach && t <= to + reach;
   if (x < box.left) return lines;
   if (y < box.marks) {
@@ -45,7 +46,7 @@ function tellLane(lane, i, t, y, inside, lines) {
 }
 
 function nearestOp(t, lane, y) {
-  const o = table.ops, reach = near(t), write = y >= 41;
+  const o = table.ops, reach = near(), write = y >= 41;
   let best = -1, distance = Infinity;
   // Operations that began long before may still be under way; a bounded look back finds them.
   const first = Math.max(0, lower(o.start, t - 30e6)), last = lower(o.start, t + reach);
@@ -59,7 +60,7 @@ function nearestOp(t, lane, y) {
 
 function tellStore(t, lines) {
   if (!table) return;
-  const s = table.stores, reach = near(t);
+  const s = table.stores, reach = near();
   const a = lower(s.time, t - reach), b = lower(s.time, t + reach);
   if (a === b) return;
   if (b - a > 6) {

@@ -24,6 +24,9 @@ pub fn junit(run: &Run) -> anyhow::Result<String> {
     if let Some(mutant) = &plan.mutant {
         suite.properties.push(property("mutant", mutant));
     }
+    if run.torn > 0 {
+        suite.properties.push(property("torn-bytes", &run.torn.to_string()));
+    }
     let end = run.events.last().map_or(0, |e| e.time.0);
     suite.set_time(Duration::from_nanos(end));
     for verdict in run.verdicts {

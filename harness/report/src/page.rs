@@ -58,6 +58,7 @@ pub fn html(run: &Run) -> String {
                     (tables::checkers(run))
                     (charts::section(&picture))
                     (tables::faults(&picture))
+                    (tables::troubles(&picture))
                     (tables::plan(run))
                 }
                 footer.quiet {

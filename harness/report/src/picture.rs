@@ -103,9 +103,16 @@ pub struct Picture {
     pub ops: Vec<OpRow>,
     /// In the order of the history.
     pub stores: Vec<StoreRow>,
+    /// What broke without being asked to: when, where, and how; at most [`Picture::MAX_TROUBLES`].
+    pub troubles: Vec<(Nanos, Name, String)>,
+    /// How many there were in all.
+    pub all_troubles: u64,
 }
 
 impl Picture {
+    /// How many troubles a picture keeps: a host may print garbage for ever.
+    pub const MAX_TROUBLES: usize = 50;
+
     /// Folds a history into its picture.
     pub fn of(header: &Header, events: &[Event]) -> Picture {
         let mut fold = Fold::new(header);
@@ -289,8 +296,19 @@ impl Fold {
             } => self.tell(lane, now, Said::Elected { epoch, token, reign }),
             Body::Deposed { reign, why, .. } => self.tell(lane, now, Said::Deposed { reign: *reign, why }),
             &Body::Started { incarnation, .. } => self.tell(lane, now, Said::Started { incarnation }),
-            Body::Exited { how, .. } => self.tell(lane, now, Said::Exited { how }),
+            Body::Exited { how, .. } => {
+                self.trouble(now, host, how);
+                self.tell(lane, now, Said::Exited { how });
+            }
+            Body::Garbage { what, .. } => self.trouble(now, host, what),
             _ => {}
+        }
+    }
+
+    fn trouble(&mut self, now: Nanos, host: Name, what: &str) {
+        self.picture.all_troubles += 1;
+        if self.picture.troubles.len() < Picture::MAX_TROUBLES {
+            self.picture.troubles.push((now, host, what.to_string()));
         }
     }
 

@@ -1,5 +1,5 @@
 //! A stretch of the run as a picture without a script: the faults, the lanes of the hosts concerned, and the evidence.
-use crate::picture::{Ending, Picture, State};
+use crate::picture::{Ending, Lane, Picture, ReignBar, State};
 use crate::text::{clip, instant, visible};
 use maud::{Markup, html};
 use splitbrain_core::{Name, Nanos};
@@ -33,7 +33,7 @@ const LEFT: f64 = 84.0;
 const RIGHT: f64 = 948.0;
 const AXIS: f64 = 24.0;
 const FAULT_ROW: f64 = 20.0;
-const LANE: f64 = 56.0;
+const LANE_HEIGHT: f64 = 56.0;
 
 /// How many storage ticks are drawn one by one; beyond that every n-th.
 const MAX_TICKS: usize = 600;
@@ -53,14 +53,14 @@ impl Scene<'_> {
     pub fn svg(&self) -> Markup {
         let rows = self.fault_rows();
         let top = AXIS + FAULT_ROW * rows.iter().map(|r| r.0 + 1).max().unwrap_or(1) as f64 + 14.0;
-        let height = top + LANE * self.lanes.len() as f64 + 6.0;
+        let height = top + LANE_HEIGHT * self.lanes.len() as f64 + 6.0;
         html! {
             div.scroll tabindex="0" role="group" aria-label=(self.label) {
                 svg.scene viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(self.label) {
                     (self.axis(height))
                     text.name x="6" y=(AXIS + 14.0) { "faults" }
                     @for (row, i) in &rows { (self.fault(*row, *i)) }
-                    @for (row, lane) in self.lanes.iter().enumerate() { (self.lane(*lane, top + LANE * row as f64)) }
+                    @for (row, lane) in self.lanes.iter().enumerate() { (self.lane(*lane, top + LANE_HEIGHT * row as f64)) }
                     (self.evidence(top, height))
                 }
             }
@@ -120,7 +120,7 @@ impl Scene<'_> {
         html! {
             line.lane-line x1="0" x2=(WIDTH) y1=(p(y)) y2=(p(y)) {}
             text.name x="6" y=(p(y + 24.0)) { (lane.host.name) }
-            text.role x="6" y=(p(y + 38.0)) { (lane.host.role.name()) }
+            @if lane.host.role.name() != lane.host.name.as_str() { text.role x="6" y=(p(y + 38.0)) { (lane.host.role.name()) } }
             @if self.picture.storage() == Some(index) {
                 (self.storage(y))
             } @else {
@@ -133,7 +133,7 @@ impl Scene<'_> {
                         (fitted(span.state.name(), x0, x1, y + 24.0, "state-text"))
                     }
                 }
-                @for bar in lane.reigns.iter().filter(|b| self.shows(b.from, b.to)) { (self.reign(bar, y)) }
+                @for bar in self.reigns(lane) { (self.reign(bar, y)) }
                 @for span in lane.states.iter().filter(|s| s.state == State::Paused && self.shows(s.from, s.to)) {
                     @let (x0, x1) = (self.x(span.from), self.x(span.to));
                     rect.paused x=(p(x0)) y=(p(y + 6.0)) width=(p((x1 - x0).max(1.0))) height="28" {
@@ -141,11 +141,29 @@ impl Scene<'_> {
                     }
                     (fitted("paused", x0, x1, y + 45.0, "state-text"))
                 }
+                @for bar in self.reigns(lane) { (self.epoch(bar, y)) }
             }
         }
     }
 
-    fn reign(&self, bar: &crate::picture::ReignBar, y: f64) -> Markup {
+    /// The reigns in the window, of those that begin within the same half pixel the longest: a leadership that flaps
+    /// ten thousand times must not make a page of ten thousand bars that nobody can tell apart.
+    fn reigns<'p>(&self, lane: &'p Lane) -> Vec<&'p ReignBar> {
+        let mut out: Vec<&ReignBar> = Vec::new();
+        for bar in lane.reigns.iter().filter(|b| self.shows(b.from, b.to)) {
+            match out.last_mut() {
+                Some(last) if (self.x(bar.from) * 2.0).floor() == (self.x(last.from) * 2.0).floor() => {
+                    if bar.to.since(bar.from) > last.to.since(last.from) {
+                        *last = bar;
+                    }
+                }
+                _ => out.push(bar),
+            }
+        }
+        out
+    }
+
+    fn reign(&self, bar: &ReignBar, y: f64) -> Markup {
         let class = format!("e{}", self.picture.rank(bar.epoch) % 10);
         let (x0, xd, x1) = (self.x(bar.from), self.x(bar.definite), self.x(bar.to));
         let ending = match &bar.ending {
@@ -161,8 +179,25 @@ impl Scene<'_> {
                     " s, possible to " (instant(bar.to)) " s, " (ending)
                 }
                 rect class=(format!("possible {class}")) x=(p(x0)) y=(p(y + 8.0)) width=(p((x1 - x0).max(1.5))) height="24" rx="2" {}
-                rect class=(class) x=(p(x0)) y=(p(y + 8.0)) width=(p((xd - x0).max(1.5))) height="24" rx="2" {}
-                (fitted(&format!("epoch {}", bar.epoch), x0, x1, y + 24.0, "epoch-text"))
+                @if bar.definite >= self.from {
+                    rect class=(class) x=(p(x0)) y=(p(y + 8.0)) width=(p((xd - x0).max(1.5))) height="24" rx="2" {}
+                }
+            }
+        }
+    }
+
+    /// The epoch's number, above the hatches: in the proven part with a rim of its colour, or, where that is too short,
+    /// on the page's ground.
+    fn epoch(&self, bar: &ReignBar, y: f64) -> Markup {
+        let (x0, xd, x1) = (self.x(bar.from), self.x(bar.definite), self.x(bar.to));
+        let text = format!("epoch {}", bar.epoch);
+        let rim = format!("epoch-rim r{}", self.picture.rank(bar.epoch) % 10);
+        html! {
+            @if room(x0, xd) >= text.len() {
+                (fitted(&text, x0, xd, y + 24.0, &rim))
+                (fitted(&text, x0, xd, y + 24.0, "epoch-text"))
+            } @else {
+                (fitted(&text, x0, x1, y + 24.0, "epoch-loose"))
             }
         }
     }
@@ -194,11 +229,20 @@ impl Scene<'_> {
             @for (i, mark) in self.marks.iter().enumerate() {
                 @let x = self.x(mark.time).max(LEFT + 2.0);
                 @let row = mark.lane.and_then(|lane| self.lanes.iter().position(|l| *l == lane));
-                @let base = row.map_or(top - 10.0, |row| top + LANE * row as f64 + 44.0);
-                @let y = place(&mut taken, x, base);
-                line.proof x1=(p(x)) x2=(p(x)) y1="18" y2=(p(height)) {}
-                circle.mark cx=(p(y.0)) cy=(p(y.1)) r="9" {}
-                text.mark-text x=(p(y.0)) y=(p(y.1 + 3.8)) text-anchor="middle" { (i + 1) }
+                @let base = row.map_or(top - 10.0, |row| top + LANE_HEIGHT * row as f64 + 44.0);
+                @let (cx, cy) = place(&mut taken, x, base);
+                // What lies outside stands hollow at the edge, and no line claims that it happened there.
+                @let inside = self.shows(mark.time, mark.time);
+                @if inside { line.proof x1=(p(x)) x2=(p(x)) y1="18" y2=(p(height)) {} }
+                g {
+                    title { (i + 1) ": " (instant(mark.time)) " s" }
+                    circle class=(if inside { "mark" } else { "outside" }) cx=(p(cx)) cy=(p(cy)) r="9" {}
+                    text class=(if inside { "mark-text" } else { "outside-text" }) x=(p(cx)) y=(p(cy + 3.8)) text-anchor="middle" { (i + 1) }
+                }
+                @if !inside {
+                    @let (arrow, anchor, x) = if mark.time < self.from { ("◂", "end", cx - 10.0) } else { ("▸", "start", cx + 10.0) };
+                    text.outside-text x=(p(x)) y=(p(cy + 4.0)) text-anchor=(anchor) { (arrow) }
+                }
             }
         }
     }
@@ -220,9 +264,14 @@ fn place(taken: &mut Vec<(f64, f64)>, x: f64, y: f64) -> (f64, f64) {
     at
 }
 
+/// How many characters fit between two abscissas.
+fn room(x0: f64, x1: f64) -> usize {
+    ((x1 - x0 - 8.0) / 6.4).max(0.0) as usize
+}
+
 /// Text between two abscissas, cut to fit, or nothing where not even four letters would.
 fn fitted(text: &str, x0: f64, x1: f64, y: f64, class: &str) -> Markup {
-    let room = ((x1 - x0 - 8.0) / 6.4).max(0.0) as usize;
+    let room = room(x0, x1);
     html! {
         @if room >= 4 { text class=(class) x=(p(x0 + 4.0)) y=(p(y)) { (clip(text, room)) } }
     }

@@ -1,16 +1,17 @@
 //! The tables: what was promised, what each checker said, which faults were injected, and the plan.
 use crate::picture::{FaultSpan, Picture};
-use crate::text::{clip, count, figure, instant, span, visible};
+use crate::text::{clip, count, figure, instant, plural, span, visible};
 use crate::{Run, words};
 use maud::{Markup, html};
 use splitbrain_core::event::Hit;
 use splitbrain_core::plan::FaultKind;
-use splitbrain_core::{Guarantee, Holds, Promise, Proof, Severity, Validity, Verdict};
+use splitbrain_core::{Body, Guarantee, Holds, Promise, Proof, Severity, Validity, Verdict};
 
 /// What was found of a guarantee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Held,
+    Unseen,
     Broken(u64),
     Hazard(u64),
     NotJudged(String),
@@ -18,7 +19,7 @@ enum Found {
 
 /// What the verdicts say of a guarantee. Only a checker of that name may say that it held: that others found no fault
 /// in passing is no proof.
-fn found(verdicts: &[Verdict], guarantee: Guarantee) -> Found {
+fn found(verdicts: &[Verdict], guarantee: Guarantee, promised: bool) -> Found {
     let seen = |severity| {
         let of = |v: &&Verdict| {
             v.anomalies
@@ -38,26 +39,47 @@ fn found(verdicts: &[Verdict], guarantee: Guarantee) -> Found {
         (violations, _) => return Found::Broken(violations),
     }
     match verdicts.iter().find(|v| v.checker == guarantee.name()) {
-        Some(v) if v.validity == Validity::Valid => Found::Held,
+        Some(v) if v.validity == Validity::Valid && promised => Found::Held,
+        Some(v) if v.validity == Validity::Valid => Found::Unseen,
         Some(v) => Found::NotJudged(v.summary.clone()),
         None => Found::NotJudged("no checker judged it in this run".into()),
     }
 }
 
-fn holds(promise: &Promise) -> String {
-    match &promise.holds {
-        Holds::Always => "always".into(),
-        Holds::Never => "never promised".into(),
-        Holds::Unless(kinds) => {
-            let names: Vec<&str> = kinds.iter().map(|k| k.name()).collect();
-            format!("unless {} was injected", names.join(" or "))
+/// When it is promised, and whether that was so in this run.
+fn holds(promise: &Promise, tried: &[FaultKind]) -> Markup {
+    let names = |kinds: &[FaultKind]| kinds.iter().map(|k| k.name()).collect::<Vec<_>>().join(" or ");
+    html! {
+        @match &promise.holds {
+            Holds::Always => { "always" },
+            Holds::Never => { "never promised" },
+            Holds::Unless(kinds) => {
+                "unless " (names(kinds)) " was injected"
+                @let lapsed: Vec<FaultKind> = kinds.iter().copied().filter(|k| tried.contains(k)).collect();
+                @if !lapsed.is_empty() { br; span.quiet { "not in force here: " (names(&lapsed)) " was" } }
+            },
         }
     }
 }
 
+/// The kinds of faults that were tried. A process that ended by itself lifts a promise as a kill does.
+fn tried(run: &Run) -> Vec<FaultKind> {
+    let mut kinds: Vec<FaultKind> = Vec::new();
+    for event in run.events {
+        match &event.body {
+            Body::Fault(step) => kinds.push(step.kind),
+            Body::Exited { .. } => kinds.push(FaultKind::Kill),
+            _ => {}
+        }
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
 /// What was promised and what was not.
 pub fn promises(run: &Run) -> Markup {
-    let promised = &run.header.promises;
+    let (promised, tried) = (&run.header.promises, tried(run));
     let mut rest: Vec<Guarantee> = run
         .verdicts
         .iter()
@@ -79,8 +101,8 @@ pub fn promises(run: &Run) -> Markup {
                         @for p in promised {
                             tr {
                                 td { code { (p.guarantee.name()) } @if let Some(w) = p.within { br; span.quiet { "within " (span(w)) } } }
-                                td { (holds(p)) }
-                                td { (found_cell(&found(run.verdicts, p.guarantee))) }
+                                td { (holds(p, &tried)) }
+                                td { (found_cell(&found(run.verdicts, p.guarantee, p.holds != Holds::Never))) }
                                 td.wide { (visible(&p.source)) }
                             }
                         }
@@ -88,7 +110,7 @@ pub fn promises(run: &Run) -> Markup {
                             tr {
                                 td { code { (g.name()) } }
                                 td { "never promised" }
-                                td { (found_cell(&found(run.verdicts, g))) }
+                                td { (found_cell(&found(run.verdicts, g, false))) }
                                 td.wide.quiet { "The system says nothing of it." }
                             }
                         }
@@ -103,6 +125,7 @@ pub fn promises(run: &Run) -> Markup {
 fn found_cell(found: &Found) -> Markup {
     html! {
         @match found {
+            Found::Unseen => { span.quiet { "– none seen" } }
             Found::Held => span.badge.valid { "✓ held" },
             Found::Broken(n) => { span.badge.violation { "▲ broken" } " " span.quiet { (count(*n)) "×" } },
             Found::Hazard(n) => { span.badge.hazard { "◆ hazard seen" } " " span.quiet { (count(*n)) "×" } },
@@ -175,7 +198,7 @@ fn fault(picture: &Picture, f: &FaultSpan) -> Markup {
             td.n { (f.number) }
             td.n { @match f.from {
                 Some(t) => { (instant(t)) " s" },
-                None => { (instant(f.asked)) " s, " b { "took no effect" } },
+                None => { (instant(f.asked)) " s" br; b { "took no effect" } },
             } }
             td.n { @match (f.from, f.healed) {
                 (Some(from), Some(t)) => { (instant(t)) " s" br; span.quiet { "after " (span(t.since(from))) } },
@@ -190,7 +213,7 @@ fn fault(picture: &Picture, f: &FaultSpan) -> Markup {
             } }
             td {
                 (proofs(&f.proofs))
-                @if !f.heal_proofs.is_empty() { details { summary.quiet { "healed: " (f.heal_proofs.len()) " looks" } (proofs(&f.heal_proofs)) } }
+                @if !f.heal_proofs.is_empty() { details { summary.quiet { "healed: " (plural(f.heal_proofs.len() as u64, "proof", "proofs")) } (proofs(&f.heal_proofs)) } }
                 @for e in &f.errors { div { span.badge.unknown { "! failed" } " " (clip(e, 240)) } }
                 @if f.from.is_some() && f.proofs.is_empty() && picture.end > f.asked { span.quiet { "no proof recorded" } }
             }
@@ -217,6 +240,27 @@ fn hit(hit: Hit) -> Markup {
         Hit::Missed => span.badge.unknown { "○ missed" },
         Hit::Moved => span.badge.unknown { "→ moved" },
     } }
+}
+
+/// What hosts did that nobody asked for: processes that ended by themselves, lines that are no word of the protocol.
+pub fn troubles(picture: &Picture) -> Markup {
+    let more = picture.all_troubles - picture.troubles.len() as u64;
+    html! {
+        @if !picture.troubles.is_empty() {
+            section #troubles aria-labelledby="troubles-h" {
+                h2 #troubles-h { "What broke without being asked" }
+                div.scroll tabindex="0" role="group" aria-label="Troubles" {
+                    table {
+                        thead { tr { th scope="col" { "time" } th scope="col" { "host" } th scope="col" { "what" } } }
+                        tbody { @for (time, host, what) in &picture.troubles {
+                            tr { td.n { (instant(*time)) " s" } td { (host) } td.wide { code.long { (clip(what, 300)) } } }
+                        } }
+                    }
+                }
+                @if more > 0 { p.quiet { "And " (count(more)) " more." } }
+            }
+        }
+    }
 }
 
 /// The plan, and how to run it again.
@@ -252,18 +296,22 @@ mod tests {
     #[test]
     fn only_its_own_checker_says_that_a_guarantee_held() {
         let g = Guarantee::Exclusion;
-        assert_eq!(found(&[verdict("exclusion", None, g)], g), Found::Held);
-        assert!(matches!(found(&[verdict("other", None, g)], g), Found::NotJudged(_)));
+        assert_eq!(found(&[verdict("exclusion", None, g)], g, true), Found::Held);
+        assert_eq!(found(&[verdict("exclusion", None, g)], g, false), Found::Unseen);
+        assert!(matches!(
+            found(&[verdict("other", None, g)], g, true),
+            Found::NotJudged(_)
+        ));
         assert_eq!(
-            found(&[verdict("other", Some(Severity::Hazard), g)], g),
+            found(&[verdict("other", Some(Severity::Hazard), g)], g, true),
             Found::Hazard(1)
         );
         assert_eq!(
-            found(&[verdict("exclusion", Some(Severity::Violation), g)], g),
+            found(&[verdict("exclusion", Some(Severity::Violation), g)], g, true),
             Found::Broken(1)
         );
         assert_eq!(
-            found(&[Verdict::unknown("exclusion", "nobody led".into())], g),
+            found(&[Verdict::unknown("exclusion", "nobody led".into())], g, true),
             Found::NotJudged("nobody led".into())
         );
     }

@@ -38,7 +38,8 @@ fn the_page_holds_what_a_reader_looks_for() {
             "leader-from-servers: n2 | n1 n3 n4 n5",
             "kill of pid 4512 on n5: no such process",
             "Election Safety: at most one leader can be elected",
-            "unless kill was injected",
+            "unless packet was injected",
+            "not in force here: packet was",
             "\u{2713} held",
             "\u{25b2} broken",
             "\u{25c6} hazard seen",
@@ -103,6 +104,24 @@ fn a_cut_history_is_told_of_first() {
     let last = made.events.last_mut().unwrap();
     (last.process, last.body) = (Process::Control, body);
     check(&page(&made, REPLAY, 0), &["This run was broken off.", "interrupted"]);
+}
+
+#[test]
+fn what_broke_by_itself_is_told_and_bounded() {
+    let mut made = made();
+    let garbage = |host| Body::Garbage {
+        host,
+        what: "no JSON: <b>\u{7}".into(),
+    };
+    for event in made.events.iter_mut().filter(|e| e.body.is_operation()).take(60) {
+        event.body = garbage(synthetic::host(1));
+        event.process = Process::Host(synthetic::host(1));
+    }
+    let page = page(&made, REPLAY, 0);
+    check(
+        &page,
+        &["What broke without being asked", "no JSON: &lt;b&gt;␇", "And 10 more."],
+    );
 }
 
 #[test]

@@ -84,6 +84,10 @@ fn legend(picture: &Picture) -> Markup {
             (swatch("possible e0", "belief possible, not proven"))
             (swatch("killed", "killed or exited"))
             (swatch("paused", "paused"))
+            li {
+                svg viewBox="0 0 22 12" width="22" height="12" aria-hidden="true" { rect.band.partition.line y="4" width="22" height="3" {} }
+                "above a lane: its links are broken"
+            }
             (swatch("fault partition", "partition"))
             (swatch("fault kill", "kill"))
             (swatch("fault pause", "pause"))

@@ -12,6 +12,7 @@ use splitbrain_core::{
     Action, Body, Epoch, Event, Header, HostRole, HostSpec, Kind, Link, Name, Nanos, Plan, Process, Proof, Reign, Role,
     Shape, Status, Token, Verdict,
 };
+use std::collections::BTreeMap;
 
 /// A whole run and its verdicts.
 pub struct Synthetic {
@@ -461,13 +462,20 @@ pub fn run(every: Nanos) -> Synthetic {
     }
     s.events.sort_by_key(|e| e.time);
     s.say(ms(END), Process::Control, Kind::Info, Body::Phase { phase: Phase::End });
-    // Two stable sorts would shuffle the storage's order: number its writes as they came.
-    let mut seq = 0;
+    // The storage numbers writes as they reach it, and each answer repeats the number of its write.
+    let (mut newest, mut places) = (0, BTreeMap::new());
     for (i, event) in s.events.iter_mut().enumerate() {
         event.index = i as u64;
-        if let Body::Stored { seq: place, base, .. } = &mut event.body {
-            seq += 1;
-            (*place, *base) = (seq, seq - 1);
+        match &mut event.body {
+            Body::Stored { seq, base, value, .. } => {
+                newest += 1;
+                (*seq, *base) = (newest, newest - 1);
+                places.insert(*value, newest);
+            }
+            Body::Write {
+                seq: Some(seq), value, ..
+            } => *seq = places[value],
+            _ => {}
         }
     }
     let verdicts = verdicts::of(&s.events);

@@ -32,7 +32,7 @@ pub fn promises() -> Vec<Promise> {
         ),
         promise(
             Guarantee::NoDamage,
-            Holds::Unless(vec![FaultKind::Kill]),
+            Holds::Always,
             None,
             "Writes carry the term as their token, and the deployment says that the storage compares it.",
         ),
@@ -44,7 +44,7 @@ pub fn promises() -> Vec<Promise> {
         ),
         promise(
             Guarantee::Recovery,
-            Holds::Always,
+            Holds::Unless(vec![FaultKind::Packet]),
             Some(Nanos::secs(10)),
             "With a majority up and connected, an election takes a few timeouts (Raft paper, 9.3).",
         ),
