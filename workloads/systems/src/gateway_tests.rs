@@ -66,8 +66,15 @@ fn numbers_and_bytes_read_as_the_gateway_writes_them() {
     assert_eq!(decode(&json!("%")), None);
 }
 
-/// A server that reads one request's beginning and answers with `answer`, or never where there is none.
-async fn server(answer: Option<&'static str>) -> String {
+/// What a server does with a request that it read.
+enum Does {
+    Answer(&'static str),
+    KeepSilent,
+    HangUp,
+}
+
+/// A server that reads a request's beginning.
+async fn server(does: Does) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -76,15 +83,16 @@ async fn server(answer: Option<&'static str>) -> String {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 4096];
             assert_ne!(stream.read(&mut buffer).await.unwrap(), 0);
-            match answer {
-                Some(body) => {
+            match does {
+                Does::Answer(body) => {
                     let head = format!(
                         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
                         body.len()
                     );
                     stream.write_all((head + body).as_bytes()).await.unwrap();
                 }
-                None => kept.push(stream),
+                Does::KeepSilent => kept.push(stream),
+                Does::HangUp => drop(stream),
             }
         }
     });
@@ -99,7 +107,7 @@ async fn nobody() -> String {
 
 #[tokio::test]
 async fn what_was_never_sent_goes_to_the_next_endpoint_at_once() {
-    let gateway = Gateway::new(vec![nobody().await, server(Some("{\"ID\":\"7\"}")).await]).unwrap();
+    let gateway = Gateway::new(vec![nobody().await, server(Does::Answer("{\"ID\":\"7\"}")).await]).unwrap();
     let answer = gateway.call("/v3/x", &json!({}), SOON).await.unwrap();
     assert_eq!(number(&answer["ID"]), Some(7));
     assert_eq!(gateway.current.get(), 1);
@@ -110,19 +118,18 @@ async fn what_was_never_sent_goes_to_the_next_endpoint_at_once() {
 
 #[tokio::test]
 async fn what_may_have_happened_is_never_sent_twice() {
-    let gateway = Gateway::new(vec![server(None).await, server(Some("{}")).await]).unwrap();
-    let error = gateway
-        .call("/v3/x", &json!({}), Duration::from_millis(200))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, CallError::Lost(_)), "{error:?}");
-    // The next call does not wait for the silent one again.
-    gateway.call("/v3/x", &json!({}), SOON).await.unwrap();
+    for (does, within) in [(Does::KeepSilent, Duration::from_millis(200)), (Does::HangUp, SOON)] {
+        let gateway = Gateway::new(vec![server(does).await, server(Does::Answer("{}")).await]).unwrap();
+        let error = gateway.call("/v3/x", &json!({}), within).await.unwrap_err();
+        assert!(matches!(error, CallError::Lost(_)), "{error:?}");
+        // The next call does not go to the lost one again.
+        gateway.call("/v3/x", &json!({}), SOON).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_server_that_speaks_something_else_is_no_answer() {
-    let gateway = Gateway::new(vec![server(Some("<html>")).await]).unwrap();
+    let gateway = Gateway::new(vec![server(Does::Answer("<html>")).await]).unwrap();
     let error = gateway.call("/v3/x", &json!({}), SOON).await.unwrap_err();
     assert!(matches!(error, CallError::Lost(_)), "{error:?}");
 }

@@ -1,4 +1,6 @@
 //! Candidates of the election recipe against a real etcd and the real storage.
+// Tests wait for real processes.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 mod common;
 
 use common::{Agent, Processes, site};
@@ -8,7 +10,7 @@ use splitbrain_node::storage;
 use splitbrain_systems::election::candidate::run_over;
 use splitbrain_systems::election::{EtcdElectionSystem, Settings};
 use splitbrain_systems::gateway::{Gateway, encode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Some servers, two candidates, a fenced storage.
 struct Election {
@@ -50,7 +52,8 @@ impl Election {
 
     /// Waits until either candidate is elected: which, and its epoch.
     fn first_elected(&mut self) -> (usize, Epoch) {
-        loop {
+        let until = Instant::now() + common::PATIENCE;
+        while Instant::now() < until {
             for (n, candidate) in self.candidates.iter_mut().enumerate() {
                 let elected = |e: &Unasked| matches!(e, Unasked::Elected { .. });
                 if let Some(event) = candidate.try_event(Duration::from_millis(50), elected) {
@@ -58,6 +61,7 @@ impl Election {
                 }
             }
         }
+        panic!("nobody was ever elected");
     }
 
     /// Ends the lease of the present leader, as if it had expired.

@@ -149,6 +149,8 @@ mod tests {
             panic!("{processes:?}")
         };
         assert_eq!((etcd.stdio, observer.stdio), (Stdio::Log, Stdio::Protocol));
+        let script = r#"[ -p "$0" ] || mkfifo "$0"; exec "$@""#;
+        assert_eq!(etcd.argv[..3], ["/bin/sh", "-c", script]);
         assert_eq!(
             etcd.argv[3..].join(" "),
             "/data/n1/etcd-log /opt/etcd --name n1 --data-dir /data/n1/etcd \
