@@ -189,7 +189,8 @@ fn reads_without_a_script() {
     let still = html
         .find("Without JavaScript the timeline stands still")
         .expect("the note");
-    assert!(html[still..].contains("<svg class=\"scene\""));
+    let note = &html[still..still + html[still..].find("</noscript>").expect("its end")];
+    assert!(note.contains("<svg class=\"scene\"") && note.contains("epoch 9"));
     assert!(html.contains("cut off in mid-run"));
     browser.shot("noscript-390");
 }

@@ -68,15 +68,12 @@ fn the_policy_names_the_hashes_of_what_is_there_and_nothing_needs_more() {
         let start = page.rfind(from).unwrap() + from.len();
         page[start..start + page[start..].find(to).unwrap()].to_string()
     };
-    check(&page, &["default-src 'none'", "base-uri 'none'", "form-action 'none'"]);
-    check(
-        &page,
-        &[&format!("style-src {}", source(&between("<style>", "</style>")))],
+    let policy = format!(
+        "content=\"default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'\"",
+        source(&between("<style>", "</style>")),
+        source(&between("<script>", "</script>"))
     );
-    check(
-        &page,
-        &[&format!("script-src {}", source(&between("<script>", "</script>")))],
-    );
+    check(&page, &[&policy]);
     for forbidden in [
         " style=",
         "http://",

@@ -80,8 +80,7 @@ impl Lines {
         self.push(t, Process::Host(host(1)), Kind::Info, body)
     }
 
-    /// The reigns as `epoch from-definite-to`, and the states as `state from-to`, in milliseconds.
-    fn check(&self, expected: &[&str]) {
+    fn picture(&self) -> Picture {
         let header = Header {
             splitbrain: 1,
             seed: 1,
@@ -89,7 +88,12 @@ impl Lines {
             hosts: vec![],
             promises: vec![],
         };
-        let picture = Picture::of(&header, &self.0);
+        Picture::of(&header, &self.0)
+    }
+
+    /// The reigns as `epoch from-definite-to`, and the states as `state from-to`, in milliseconds.
+    fn check(&self, expected: &[&str]) {
+        let picture = self.picture();
         let t = |n: Nanos| n.0 / 1_000_000;
         let lane = &picture.lanes[0];
         let reigns = lane.reigns.iter();
@@ -218,6 +222,29 @@ fn leaderless_time_and_failovers_follow_from_the_reigns() {
     assert_eq!(none, ms(19_600).0 - ms(18_004).0);
     let over: Vec<(u32, u64, u64)> = failovers(&p).iter().map(|f| (f.fault, f.old.0, f.new.0)).collect();
     assert_eq!(over, [(1, 1, 2), (2, 2, 3), (3, 3, 5), (6, 5, 6), (7, 6, 7), (9, 7, 8)]);
+}
+
+#[test]
+fn a_leader_that_outlived_its_fault_is_no_failover() {
+    let healed_at = |t: u64| {
+        let hosts = vec![host(1)];
+        let mut lines = Lines::default();
+        lines
+            .elected(10, 5, 1)
+            .act(20, Kind::Ok, Action::Pause { hosts: hosts.clone() });
+        lines.act(t, Kind::Ok, Action::Resume { hosts });
+        if let Body::Fault(step) = lines.0[2].body.clone() {
+            lines.0[2].body = Body::Heal(step);
+        }
+        lines.deposed(50, 1).elected(60, 6, 2);
+        failovers(&lines.picture()).len()
+    };
+    assert_eq!(
+        healed_at(30),
+        0,
+        "it led on after the healing and was deposed by something else"
+    );
+    assert_eq!(healed_at(50), 1);
 }
 
 #[test]
