@@ -112,6 +112,24 @@ async fn unfenced_takes_everything() {
     check(false, [1, 2, 3].map(|seq| StoreResult::Accepted { seq })).await;
 }
 
+#[tokio::test]
+async fn no_reply_is_sent_before_its_event_is_said() {
+    // Nobody reads the events, so the pipe fills up, at 64 KiB on Linux, and the replies must stop too.
+    let served = start(true);
+    let (client, mut replies) = StoreClient::spawn(name(1), served.addr);
+    const WRITES: u64 = 3000;
+    for id in 1..=WRITES {
+        client.send(&write(id, 1));
+    }
+    let mut answered = 0;
+    while let Ok(Some(reply)) = timeout(Duration::from_secs(1), replies.recv()).await {
+        answered = reply.id;
+    }
+    assert!(answered > 0 && answered < WRITES, "{answered} replies");
+    let said = std::thread::spawn(move || served.end());
+    assert!(said.join().unwrap().len() as u64 >= answered);
+}
+
 /// Sends `bytes` on a connection of its own, until the storage closes it; the replies.
 async fn raw(addr: SocketAddr, bytes: &[u8]) -> Vec<StoreReply> {
     let mut stream = TcpStream::connect(addr).await.unwrap();

@@ -8,11 +8,11 @@ use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// Generous: only a failing test waits this long.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(30);
 
 pub fn name(n: usize) -> Name {
     Name::numbered("n", n)
@@ -98,15 +98,25 @@ impl Child {
     /// Closes standard input, and waits for the end.
     pub fn end(mut self) -> Result<()> {
         drop(self.input.take());
-        self.thread.join().unwrap()
+        join(self.thread)
     }
 
     /// Waits for the end without closing anything; how it ended, and what else it said.
     pub fn wait(self) -> (Result<()>, Vec<Line>) {
-        let ended = self.thread.join().unwrap();
+        let ended = join(self.thread);
         drop(self.input);
         (ended, self.said.iter().collect())
     }
+}
+
+/// As `JoinHandle::join`, for a while.
+fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
+    let began = Instant::now();
+    while !thread.is_finished() {
+        assert!(began.elapsed() < LONG, "the process did not end in {LONG:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.join().unwrap()
 }
 
 /// Reads lines in a thread, so that a test can give up on a silent process.
