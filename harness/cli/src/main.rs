@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+//! `splitbrain`: finds two leaders before your users do.
+//!
+//! The binary is the only crate that sees all the others. [`args`] is what people type, [`plan_file`] turns it into a
+//! plan, [`wiring`] is where a name becomes a thing, [`run`] carries an experiment out, [`judge`] works on old
+//! histories. The same binary is what runs on the hosts (`splitbrain node`, `splitbrain agent`) and what enters the
+//! local sandbox (`splitbrain sandbox`); these three are for the harness itself and do not show in `--help`.
+//!
+//! Exit codes: 0 all promises held, 1 a promise broken, 2 usage or bad plan, 3 undecided, 4 the harness or its hosts
+//! failed, 130 interrupted (and healed).
+// The binary touches the machine: files, signals, the terminal and the clock.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod args;
+mod exit;
+mod inspect;
+mod judge;
+mod plan_file;
+mod progress;
+mod run;
+mod wiring;
+
+use args::{Args, Command};
+use clap::{CommandFactory, Parser};
+use exit::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The sandbox must be entered before any thread exists, so it is looked for before anything else runs.
+    if let Some(code) = wiring::enter_sandbox_if_asked() {
+        return code;
+    }
+    let args = Args::parse();
+    let result = match args.command {
+        Command::Run(run) => run::run(&run),
+        Command::Check(check) => judge::check(&check),
+        Command::Report(report) => judge::report(&report),
+        Command::List(list) => inspect::list(&list),
+        Command::Doctor(doctor) => inspect::doctor(&doctor),
+        Command::Heal => inspect::heal(),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "splitbrain", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => man(),
+        Command::Node { role, config } => wiring::node(&role, &config),
+        Command::Agent { kind, config } => wiring::agent(&kind, &config),
+    };
+    result.unwrap_or_else(|failure| failure.report())
+}
+
+fn man() -> Result<ExitCode, Failure> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Args::command())
+        .render(&mut page)
+        .map_err(|e| Failure::harness(e.to_string()))?;
+    for sub in Args::command().get_subcommands().filter(|s| !s.is_hide_set()) {
+        let man = clap_mangen::Man::new(sub.clone().bin_name(format!("splitbrain {}", sub.get_name())));
+        man.render(&mut page).map_err(|e| Failure::harness(e.to_string()))?;
+    }
+    exit::print(&String::from_utf8_lossy(&page))?;
+    Ok(ExitCode::SUCCESS)
+}

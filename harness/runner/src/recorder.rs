@@ -13,7 +13,7 @@ use splitbrain_core::event::Event;
 use splitbrain_core::history::Header;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -124,7 +124,7 @@ impl Drop for Recorder {
     }
 }
 
-fn write_until_closed(shared: &(Mutex<Shared>, Condvar), file: &mut File, path: &PathBuf) {
+fn write_until_closed(shared: &(Mutex<Shared>, Condvar), file: &mut File, path: &Path) {
     let (lock, changed) = shared;
     let mut taken = Vec::new();
     loop {
@@ -225,7 +225,7 @@ mod tests {
             Condvar::new(),
         );
         let mut full = File::options().write(true).open("/dev/full").unwrap();
-        write_until_closed(&shared, &mut full, &PathBuf::from("/dev/full"));
+        write_until_closed(&shared, &mut full, Path::new("/dev/full"));
         let error = shared.0.lock().unwrap().error.clone().unwrap();
         assert!(
             error.contains("/dev/full") && error.contains("No space left"),

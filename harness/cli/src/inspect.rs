@@ -1,0 +1,231 @@
+//! What there is, what works here, and what may be left behind: `list`, `doctor`, `heal`.
+use crate::args::{DoctorArgs, ListArgs, Listing};
+use crate::exit::{self, Failure};
+use crate::plan_file::ENVIRONMENTS;
+use crate::wiring;
+use serde_json::{Value, json};
+use splitbrain_core::plan::{FaultKind, Grudge};
+use splitbrain_core::promise::Holds;
+use splitbrain_core::{Plan, System};
+use splitbrain_runner::store;
+use std::process::ExitCode;
+use tabled::builder::Builder;
+use tabled::settings::peaker::Priority;
+use tabled::settings::{Style, Width};
+
+/// A table as wide as the terminal at most.
+fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(head.iter().copied());
+    for row in rows {
+        builder.push_record(row);
+    }
+    let width = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|c| c.parse().ok())
+        .unwrap_or(110);
+    let mut table = builder.build();
+    table
+        .with(Style::sharp())
+        .with(Width::wrap(width).priority(Priority::max(true)).keep_words(true));
+    format!("{table}\n")
+}
+
+/// `splitbrain list`.
+pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+    let all = [
+        Listing::Systems,
+        Listing::Faults,
+        Listing::Checkers,
+        Listing::Environments,
+    ];
+    let wanted: Vec<Listing> = args.what.map_or(all.to_vec(), |what| vec![what]);
+    if args.json {
+        let mut object = serde_json::Map::new();
+        for what in &wanted {
+            object.insert(format!("{what:?}").to_lowercase(), listing_json(*what, args)?);
+        }
+        let text = serde_json::to_string_pretty(&object).expect("plain data always becomes JSON");
+        exit::print(&(text + "\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    for what in wanted {
+        text += &format!("{what:?}\n{}\n", listing_table(what, args)?);
+    }
+    exit::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn promised(system: &dyn System) -> Vec<(String, String, String)> {
+    let promises = system.promises(&Plan::new(system.name(), "local"));
+    let word = |holds: &Holds| match holds {
+        Holds::Always => "always".to_string(),
+        Holds::Never => "not promised".to_string(),
+        Holds::Unless(kinds) => {
+            format!(
+                "unless {}",
+                kinds.iter().map(|k| k.name()).collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    promises
+        .iter()
+        .map(|p| (p.guarantee.name().to_string(), word(&p.holds), p.source.clone()))
+        .collect()
+}
+
+fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
+    let pair = |(name, text): &(&str, &str)| vec![name.to_string(), text.to_string()];
+    Ok(match what {
+        Listing::Systems => {
+            let mut text = String::new();
+            for system in splitbrain_systems::all() {
+                let found = system.check(&Plan::new(system.name(), "local")).err();
+                let found = found.map_or(String::new(), |why| format!("\n  not here: {why}"));
+                text += &format!("{}: {}{found}\n", system.name(), system.describe());
+                let rows = promised(system.as_ref())
+                    .into_iter()
+                    .map(|(g, h, s)| vec![g, h, s])
+                    .collect();
+                text += &table(&["guarantee", "promised", "why"], rows);
+                if !system.options().is_empty() {
+                    text += &table(&["option", "meaning"], system.options().iter().map(pair).collect());
+                }
+                text.push('\n');
+            }
+            text
+        }
+        Listing::Faults => {
+            let rows = FaultKind::ALL
+                .map(|k| vec![k.name().to_string(), k.describe().to_string()])
+                .to_vec();
+            let shapes: Vec<_> = Grudge::ALL.iter().map(|g| g.name()).collect();
+            let targets = "one, minority, majority, all, leader, non-leader, role:ROLE, host:NAME";
+            table(&["fault", "what breaks"], rows)
+                + &format!("partition shapes: {}\ntargets: {targets}\n", shapes.join(", "))
+        }
+        Listing::Checkers => table(
+            &["checker", "what it judges"],
+            splitbrain_checkers::names().iter().map(pair).collect(),
+        ),
+        Listing::Environments => table(&["environment", "what it is"], ENVIRONMENTS.iter().map(pair).collect()),
+        Listing::Runs => {
+            let runs = store::list(&args.store).map_err(Failure::harness)?;
+            let rows = runs.iter().map(|run| {
+                let (system, seed) = run.header.as_ref().map_or(("?".into(), "?".into()), |h| {
+                    (
+                        format!("{} in {}", h.plan.system, h.plan.environment),
+                        h.seed.to_string(),
+                    )
+                });
+                let state = if run.sealed {
+                    verdict_of(run)
+                } else {
+                    "cut off".to_string()
+                };
+                vec![run.id.clone(), system, seed, state]
+            });
+            table(&["run", "system", "seed", "verdict"], rows.collect())
+        }
+    })
+}
+
+fn verdict_of(run: &store::Listed) -> String {
+    let text = std::fs::read_to_string(run.path.join("verdicts.json")).unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    value["validity"].as_str().unwrap_or("not judged").to_string()
+}
+
+fn listing_json(what: Listing, args: &ListArgs) -> Result<Value, Failure> {
+    Ok(match what {
+        Listing::Systems => splitbrain_systems::all()
+            .iter()
+            .map(|s| {
+                let promises: Vec<_> = promised(s.as_ref())
+                    .into_iter()
+                    .map(|(guarantee, holds, source)| json!({"guarantee": guarantee, "promised": holds, "why": source}))
+                    .collect();
+                let missing = s.check(&Plan::new(s.name(), "local")).err();
+                json!({"name": s.name(), "what": s.describe(), "operations": s.operations(),
+                       "options": s.options(), "promises": promises, "missing": missing})
+            })
+            .collect(),
+        Listing::Faults => FaultKind::ALL
+            .iter()
+            .map(|k| json!({"name": k.name(), "what": k.describe()}))
+            .collect(),
+        Listing::Checkers => splitbrain_checkers::names()
+            .iter()
+            .map(|(n, w)| json!({"name": n, "what": w}))
+            .collect(),
+        Listing::Environments => ENVIRONMENTS
+            .iter()
+            .map(|(n, w)| json!({"name": n, "what": w}))
+            .collect(),
+        Listing::Runs => {
+            let runs = store::list(&args.store).map_err(Failure::harness)?;
+            let json = |run: &store::Listed| {
+                let header = run.header.as_ref();
+                json!({"run": run.id, "system": header.map(|h| &h.plan.system), "seed": header.map(|h| h.seed),
+                       "sealed": run.sealed, "verdict": verdict_of(run)})
+            };
+            runs.iter().map(json).collect()
+        }
+    })
+}
+
+/// `splitbrain doctor`.
+pub fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let checks = splitbrain_environments::local::doctor(&wiring::sandbox_program()?);
+    let mut rows: Vec<(String, bool, String)> = Vec::new();
+    for check in checks {
+        let detail = if check.ok {
+            check.detail
+        } else {
+            format!("{}; {}", check.detail, check.remedy)
+        };
+        rows.push((check.name, check.ok, detail));
+    }
+    let needed = rows.iter().all(|(_, ok, _)| *ok);
+    for system in splitbrain_systems::all() {
+        let missing = system.check(&Plan::new(system.name(), "local")).err();
+        let detail = missing.clone().unwrap_or_else(|| "ready".to_string());
+        rows.push((format!("system {}", system.name()), missing.is_none(), detail));
+    }
+    if args.json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(n, ok, d)| json!({"check": n, "ok": ok, "detail": d}))
+            .collect();
+        exit::print(&(serde_json::to_string_pretty(&rows).expect("plain data always becomes JSON") + "\n"))?;
+    } else {
+        let word = |ok: bool| if ok { "yes" } else { "no" }.to_string();
+        let rows = rows.into_iter().map(|(n, ok, d)| vec![n, word(ok), d]).collect();
+        exit::print(&table(&["check", "works", "detail"], rows))?;
+    }
+    // A system that is not installed is no defect of this machine; an environment that cannot run is.
+    Ok(ExitCode::from(if needed { 0 } else { exit::HARNESS }))
+}
+
+/// `splitbrain heal`.
+pub fn heal() -> Result<ExitCode, Failure> {
+    let leftovers = splitbrain_environments::local::leftovers().map_err(|e| Failure::harness(format!("{e:#}")))?;
+    if leftovers.is_empty() {
+        exit::print("nothing of ours was left behind\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut failed = Vec::new();
+    for leftover in &leftovers {
+        let named = format!("process {} of the killed run {}", leftover.pid, leftover.control);
+        match splitbrain_environments::local::end(leftover) {
+            Ok(()) => exit::print(&format!("ended {named}\n"))?,
+            Err(e) => failed.push(format!("failed to end {named}: {e:#}")),
+        }
+    }
+    if failed.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::harness(failed.join("\n  ")))
+    }
+}

@@ -1,0 +1,274 @@
+//! From a plan file and a command line to a plan, and back to the command line that repeats a run.
+//!
+//! What the command line says goes before what the file says, and both before the defaults. A bad plan is named with its
+//! line and column; an unknown system, environment or option with what there is.
+use crate::args::{FaultChoice, RunArgs};
+use crate::exit::Failure;
+use splitbrain_core::Plan;
+use splitbrain_core::plan::{FaultKind, Faults, Storage};
+use std::path::Path;
+
+/// The environments there are, each with a sentence.
+pub const ENVIRONMENTS: [(&str, &str); 2] = [
+    (
+        "local",
+        "network namespaces on this machine, real processes, a switch of our own; no root needed",
+    ),
+    (
+        "sim",
+        "simulated hosts, network, disks and time; the same seed gives the same history (raft only)",
+    ),
+];
+
+/// The plan that `args` ask for.
+pub fn plan(args: &RunArgs) -> Result<Plan, Failure> {
+    let mut plan = match &args.plan {
+        Some(path) => read(path)?,
+        None => {
+            let faults = Faults {
+                kinds: vec![FaultKind::Partition, FaultKind::Kill, FaultKind::Pause],
+                ..Faults::default()
+            };
+            Plan {
+                name: String::new(),
+                faults,
+                ..Plan::new("raft", "local")
+            }
+        }
+    };
+    apply(&mut plan, args)?;
+    if plan.name.is_empty() {
+        plan.name.clone_from(&plan.system);
+    }
+    check(&plan)?;
+    Ok(plan)
+}
+
+fn read(path: &Path) -> Result<Plan, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("failed to read the plan {}: {e}", path.display())))?;
+    parse(&text).map_err(|e| Failure::usage(format!("{} is no good plan:\n{e}", path.display())))
+}
+
+/// Reads a plan; the error shows line, column and the line itself.
+pub fn parse(text: &str) -> Result<Plan, String> {
+    toml::from_str(text).map_err(|e| e.to_string().trim_end().to_string())
+}
+
+/// A plan as its file has it.
+pub fn to_toml(plan: &Plan) -> String {
+    toml::to_string(plan).expect("a plan always becomes TOML")
+}
+
+fn apply(plan: &mut Plan, args: &RunArgs) -> Result<(), Failure> {
+    fn set<T: Clone>(to: &mut T, from: &Option<T>) {
+        if let Some(value) = from {
+            to.clone_from(value);
+        }
+    }
+    set(&mut plan.system, &args.system);
+    set(&mut plan.environment, &args.env);
+    set(&mut plan.nodes, &args.nodes);
+    set(&mut plan.candidates, &args.candidates);
+    set(&mut plan.time_limit, &args.time_limit);
+    set(&mut plan.storage, &args.storage);
+    set(&mut plan.rate, &args.rate);
+    set(&mut plan.faults.every, &args.every);
+    set(&mut plan.faults.lasting, &args.lasting);
+    set(&mut plan.faults.shapes, &args.shapes);
+    set(&mut plan.faults.targets, &args.targets);
+    if args.unfenced {
+        plan.storage = Storage::Unfenced;
+    }
+    if let Some(name) = args.name {
+        plan.name = name.to_string();
+    }
+    plan.seed = args.seed.or(plan.seed);
+    plan.mutant = args.mutant.clone().or(plan.mutant.take());
+    if let Some(choices) = &args.faults {
+        let kinds = choices
+            .iter()
+            .filter_map(|c| if let FaultChoice::Kind(k) = c { Some(*k) } else { None });
+        plan.faults.kinds = kinds.collect();
+        if choices.contains(&FaultChoice::Nothing) && choices.len() > 1 {
+            return Err(Failure::usage("--faults none goes with no other fault"));
+        }
+    }
+    let short = [("ttl", &args.ttl), ("etcd-bin", &args.etcd_bin)];
+    for (key, value) in short {
+        if let Some(value) = value {
+            plan.options.insert(key.to_string(), value.clone());
+        }
+    }
+    for option in &args.options {
+        let (key, value) = option
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("-o {option}: an option is KEY=VALUE")))?;
+        plan.options.insert(key.to_string(), value.to_string());
+    }
+    Ok(())
+}
+
+/// What can be wrong with a plan whatever the system.
+fn check(plan: &Plan) -> Result<(), Failure> {
+    if !ENVIRONMENTS.iter().any(|(name, _)| *name == plan.environment) {
+        let known: Vec<_> = ENVIRONMENTS.iter().map(|(name, _)| *name).collect();
+        return Err(Failure::usage(format!(
+            "no environment '{}': there is {}",
+            plan.environment,
+            known.join(", ")
+        )));
+    }
+    if plan.name.parse::<splitbrain_core::Name>().is_err() {
+        return Err(Failure::usage(format!(
+            "the name '{}' is not 1 to 15 of a-z, 0-9 and '-'",
+            plan.name
+        )));
+    }
+    if !(plan.rate.is_finite() && plan.rate > 0.0 && plan.rate <= 10_000.0) {
+        return Err(Failure::usage(format!(
+            "a rate of {} writes per second is not between 0 and 10000",
+            plan.rate
+        )));
+    }
+    if plan.nodes > 50 || plan.candidates > 50 {
+        return Err(Failure::usage(
+            "more than 50 nodes or candidates are more than one machine carries",
+        ));
+    }
+    let secs = plan.time_limit.as_secs_f64();
+    if !(1.0..=86_400.0).contains(&secs) {
+        return Err(Failure::usage(format!(
+            "a time limit of {} is not between 1s and 1d",
+            plan.time_limit
+        )));
+    }
+    let zero = |t: splitbrain_core::Nanos| t.0 < 1_000_000;
+    if zero(plan.faults.every) || zero(plan.faults.lasting) || plan.script.iter().any(|s| zero(s.lasting)) {
+        return Err(Failure::usage(
+            "faults must be at least 1ms apart and last at least 1ms",
+        ));
+    }
+    Ok(())
+}
+
+/// The command that runs `plan` with `seed` again.
+pub fn replay(plan: &Plan, seed: u64) -> String {
+    let default = Plan::new(&plan.system, &plan.environment);
+    let time = |t: splitbrain_core::Nanos| format!("{}", humantime_text(t)).replace(' ', "");
+    let mut words = vec!["splitbrain run".to_string()];
+    if !plan.script.is_empty() {
+        words.push("plan.toml".to_string());
+    } else {
+        words.push(format!("--system {} --env {}", plan.system, plan.environment));
+        if plan.nodes != 0 {
+            words.push(format!("--nodes {}", plan.nodes));
+        }
+        if plan.candidates != 0 {
+            words.push(format!("--candidates {}", plan.candidates));
+        }
+        let kinds: Vec<_> = plan.faults.kinds.iter().map(|k| k.name()).collect();
+        words.push(format!(
+            "--faults {}",
+            if kinds.is_empty() {
+                "none".to_string()
+            } else {
+                kinds.join(",")
+            }
+        ));
+        if plan.faults.every != default.faults.every {
+            words.push(format!("--every {}", time(plan.faults.every)));
+        }
+        if plan.faults.lasting != default.faults.lasting {
+            words.push(format!("--lasting {}", time(plan.faults.lasting)));
+        }
+        if !plan.faults.shapes.is_empty() {
+            let shapes: Vec<_> = plan.faults.shapes.iter().map(|s| s.name()).collect();
+            words.push(format!("--shapes {}", shapes.join(",")));
+        }
+        if !plan.faults.targets.is_empty() {
+            let targets: Vec<_> = plan.faults.targets.iter().map(|t| t.to_string()).collect();
+            words.push(format!("--targets {}", targets.join(",")));
+        }
+        words.push(format!("--time-limit {}", time(plan.time_limit)));
+        if plan.storage == Storage::Unfenced {
+            words.push("--unfenced".to_string());
+        }
+        if plan.rate != default.rate {
+            words.push(format!("--rate {}", plan.rate));
+        }
+        if let Some(mutant) = &plan.mutant {
+            words.push(format!("--mutant {}", quoted(mutant)));
+        }
+        for (key, value) in &plan.options {
+            words.push(format!("-o {}", quoted(&format!("{key}={value}"))));
+        }
+    }
+    words.push(format!("--seed {seed}"));
+    words.join(" ")
+}
+
+fn humantime_text(t: splitbrain_core::Nanos) -> String {
+    // Serialised as plans write it, so that the command line and the file agree.
+    #[derive(serde::Serialize)]
+    struct Text(#[serde(with = "splitbrain_core::time::text")] splitbrain_core::Nanos);
+    match serde_json::to_value(Text(t)) {
+        Ok(serde_json::Value::String(text)) => text,
+        other => unreachable!("a time always becomes text: {other:?}"),
+    }
+}
+
+/// Quoted for a shell where it needs to be.
+fn quoted(s: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
+    if !s.is_empty() && s.chars().all(plain) {
+        s.to_string()
+    } else {
+        format!("'{}'", s.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    fn from_line(line: &str) -> Plan {
+        let Command::Run(args) = Args::parse_from(line.split_whitespace()).command else {
+            panic!("not a run")
+        };
+        plan(&args).unwrap()
+    }
+
+    fn check_replay(line: &str) {
+        let mut first = from_line(line);
+        let again = replay(&first, 7);
+        first.seed = Some(7);
+        assert_eq!(from_line(&again), first, "{again}");
+    }
+
+    #[test]
+    fn the_replay_line_gives_the_same_plan() {
+        check_replay("splitbrain run");
+        check_replay("splitbrain run --system etcd-election --faults none --ttl 3s --time-limit 1m");
+        check_replay(
+            "splitbrain run --env sim --nodes 3 --faults pause,kill --shapes bridge --targets leader,host:n1 \
+             --every 500ms --lasting 1m30s --unfenced --rate 3.5 --mutant forget-vote -o heartbeat=20ms",
+        );
+    }
+
+    #[test]
+    fn a_plan_comes_back_as_it_was_written() {
+        let plan = from_line("splitbrain run --env sim --targets leader --seed 3");
+        assert_eq!(parse(&to_toml(&plan)).unwrap(), plan);
+    }
+
+    #[test]
+    fn a_bad_plan_is_named_with_line_and_column() {
+        let error = parse("system = \"raft\"\nenvironment = \"sim\"\nnods = 3\n").unwrap_err();
+        assert!(error.contains("line 3, column 1") && error.contains("nods"), "{error}");
+        let error = parse("system = \"raft\"\nenvironment = \"sim\"\ntime-limit = \"soon\"\n").unwrap_err();
+        assert!(error.contains("line 3") && error.contains("soon"), "{error}");
+    }
+}
