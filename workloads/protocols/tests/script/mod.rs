@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cluster n1 n2 n3 [pre-vote=no] [check-quorum=no] [snapshot-every=N] [mutant=NAME]
-//! disk n1 term=7 [vote=n2] log=1,1,4   what n1 starts from; it starts anew
+//! disk n1 term=7 [vote=n2] log=1*2,4   what n1 starts from; it starts anew
 //! campaign n1 | transfer n1 | read n1 | propose n1 set 5 | propose n1 cas - 5
 //! elect n1                       campaign and deliver everything
 //! deliver [n1>n2 ...]            messages, and those they cause, on these links or on all
@@ -129,7 +129,7 @@ impl Cluster {
     fn disk(&mut self, host: Name, words: &[&str]) {
         let (mut records, mut last_term) = (Vec::new(), 0);
         for word in words {
-            match word.split_once('=').expect("term=N, vote=NAME or log=N,N") {
+            match word.split_once('=').expect("term=N, vote=NAME or log=N,N*COUNT") {
                 ("term", text) => {
                     let (term, vote) = (text.parse().expect("a term"), None);
                     records.push(Record::Ballot { term, vote });
@@ -140,12 +140,16 @@ impl Cluster {
                     vote: Some(name(candidate)),
                 }),
                 ("log", terms) => {
-                    let entry = |(term, index): (&str, u64)| Entry {
-                        term: term.parse().expect("a term"),
-                        // Entries of one term and index are the same in all logs.
-                        command: Command::Set(index * 100 + term.parse::<u64>().expect("a term")),
+                    let run = |run: &str| {
+                        let (term, count) = run.split_once('*').unwrap_or((run, "1"));
+                        vec![term.parse::<u64>().expect("a term"); count.parse().expect("a count")]
                     };
-                    let entries = terms.split(',').zip(1..).map(entry).collect();
+                    let entry = |(term, index): (u64, u64)| Entry {
+                        term,
+                        // Entries of one term and index are the same in all logs.
+                        command: Command::Set(index * 100 + term),
+                    };
+                    let entries = terms.split(',').flat_map(run).zip(1..).map(entry).collect();
                     records.push(Record::Append { prev: 0, entries });
                 }
                 _ => panic!("no disk: {word}"),
@@ -219,7 +223,7 @@ impl Cluster {
 
     fn run(&mut self, span: &str) {
         let end = self.now + span.parse().expect("a duration");
-        loop {
+        for _ in 0..20_000 {
             self.deliver(&[]);
             let due = |(name, host): (&Name, &Host)| Some((host.raft.as_ref()?.deadline(), *name));
             match self.hosts.iter().filter_map(due).min() {
@@ -227,10 +231,13 @@ impl Cluster {
                     self.now = self.now.max(due);
                     self.step(host, Event::Tick);
                 }
-                _ => break,
+                _ => {
+                    self.now = end;
+                    return;
+                }
             }
         }
-        self.now = end;
+        panic!("timers without end");
     }
 
     fn host(&mut self, host: Name) -> &mut Host {

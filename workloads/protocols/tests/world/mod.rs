@@ -261,8 +261,7 @@ impl World {
             return Ok(());
         };
         let effects = raft.step(self.now, event);
-        self.watch_step(i, &effects)?;
-        self.carry_out(i, effects);
+        self.carry_out(i, effects)?;
         self.watch.disk(&self.hosts[i], self.sent)?;
         self.watch.logs(&self.hosts, self.sent)
     }
@@ -274,29 +273,29 @@ impl World {
         };
         let mut effects = raft.step(self.now, event);
         effects.truncate(self.rng.random_range(0..=effects.len()));
-        self.watch_step(i, &effects)?;
-        self.carry_out(i, effects);
+        self.carry_out(i, effects)?;
         self.hosts[i].raft = None;
         self.hosts[i].restart_due = self.now + self.up_to(self.climate.down) + Nanos(1);
         Ok(())
     }
 
-    fn watch_step(&mut self, i: usize, effects: &[Effect]) -> Result<(), String> {
-        let raft = self.hosts[i].raft.as_ref().expect("it has just stepped");
-        effects
-            .iter()
-            .try_for_each(|effect| self.watch.effect(self.hosts[i].name, raft, effect))
-    }
-
-    fn carry_out(&mut self, i: usize, effects: Vec<Effect>) {
+    /// In order, looking at the disk before anything leaves.
+    fn carry_out(&mut self, i: usize, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
+            let host = &self.hosts[i];
+            let raft = host.raft.as_ref().expect("it has just stepped");
+            self.watch.effect(host.name, raft, &effect)?;
             match effect {
                 Effect::Persist(record) => self.hosts[i].disk.push(record),
                 Effect::Compact(records) => self.hosts[i].disk = records,
-                Effect::Send { to, message } => self.carry(self.hosts[i].name, to, message),
+                Effect::Send { to, message } => {
+                    self.watch.durable(host, to, &message, self.sent)?;
+                    self.carry(self.hosts[i].name, to, message);
+                }
                 _ => {}
             }
         }
+        Ok(())
     }
 
     fn carry(&mut self, from: Name, to: Name, message: Message) {

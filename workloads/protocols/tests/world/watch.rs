@@ -2,7 +2,7 @@
 use super::Host;
 use splitbrain_core::Name;
 use splitbrain_protocols::raft::log::Command;
-use splitbrain_protocols::raft::message::{Body, Durable, Message, Record};
+use splitbrain_protocols::raft::message::{Body, Durable, Message, Record, Stored};
 use splitbrain_protocols::raft::{Effect, Ended, Event, Raft};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -171,6 +171,34 @@ impl Watch {
             Ended::Mismatch | Ended::Unknown(_) => {}
         }
         Ok(())
+    }
+
+    /// What a message says is on its sender's disk when it leaves. Looked at now and then: it is slow.
+    pub fn durable(&self, host: &Host, to: Name, message: &Message, tick: u64) -> Result<(), String> {
+        if !self.inside || !tick.is_multiple_of(4) {
+            return Ok(());
+        }
+        let disk = Durable::recover(host.disk.clone())?;
+        let term = (disk.term, disk.vote);
+        let holds = match &message.body {
+            // These speak of a term that does not exist yet.
+            Body::PreVote { .. } | Body::PreVoteReply { .. } => true,
+            Body::Vote { .. } => term == (message.term, Some(host.name)),
+            Body::VoteReply { granted: true } => term == (message.term, Some(to)),
+            Body::AppendReply {
+                result: Stored::Upto(index),
+                ..
+            } => disk.term == message.term && disk.log.last_index() >= *index,
+            Body::Append {
+                prev_index, entries, ..
+            } => disk.term == message.term && disk.log.last_index() >= prev_index + entries.len() as u64,
+            _ => disk.term == message.term,
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(format!("{} sends {message:?} while its disk has {disk:?}", host.name))
+        }
     }
 
     /// After a whole step the disk holds what memory does. Looked at now and then: it is slow.
