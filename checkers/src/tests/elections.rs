@@ -2,7 +2,7 @@
 use super::{hazard, header, history, holds, invalid, unknown, valid, verdict};
 use crate::reigns::Reigns;
 use splitbrain_core::plan::FaultKind;
-use splitbrain_core::{Guarantee, Holds, Nanos, Validity};
+use splitbrain_core::{Guarantee, Holds, Nanos, Validity, Verdict};
 
 #[test]
 fn one_leader_per_epoch() {
@@ -12,6 +12,8 @@ fn one_leader_per_epoch() {
     check("10 n2 elected 2/1; 20 n1 elected 1/1; 30..31 n1 leads 1/1; 30..31 n2 leads 2/1");
     // A stale status pairs a leader with another's epoch; a follower's word is no claim.
     check("10 n1 elected 1/1; 20..25 n2 follows 1 n3; 20..25 n3 follows 1 n2");
+    // Nobody can say whose belief an answer tells that was asked of an earlier life.
+    check("10 n1 elected 3/1; 15..40 n2 leads 3/1; 25 n2 started 2; 50..60 n2 leads 4/1");
     // The same host again, after a restart and in a second reign.
     check("10 n1 elected 1/1; 15 n1 elected 1/2; 20 n1 started 2; 30 n1 elected 1/1");
 }
@@ -97,6 +99,8 @@ fn an_epoch_that_is_too_low_in_real_time() {
     check("10 n1 elected 3/1; 20..30 n2 follows 3; 40..50 n2 leads 2/1; 60..70 n2 leads 2/1");
     check("10 n1 elected 2/1; 20..30 n2 follows 1; 40..50 n2 leads 2/1");
     check("5..6 n2 leads 1/1; 10 n1 elected 3/1; 20..30 n2 leads 1/1; 40 n2 elected 2/2");
+    // The first reign of a second life is judged anew.
+    check("5..6 n2 leads 1/1; 10 n1 elected 3/1; 15 n2 started 2; 20..30 n2 follows 1; 40..50 n2 leads 2/1");
 }
 
 #[test]
@@ -146,7 +150,15 @@ fn reigns_that_follow_each_other() {
     check(
         "10 n1 elected 1/1; 11..12 n1 leads 1/1; 20 n2 elected 2/1; 30..40 n2 leads 2/1; 50 n1 started 2; 60 n1 elected 3/1; 70..75 n1 leads 3/1",
     );
+    check("10 n1 elected 1/1; 40 n2 elected 2/1; 40..50 n1 leads 1/1; 60..70 n2 leads 2/1");
+    // One host that confuses its counts is no two leaders.
+    check("10 n1 elected 1/1; 20 n1 elected 2/2; 30..40 n1 leads 1/1; 50..60 n1 leads 2/2");
     unknown("exclusion", "10 n1 elected 1/1", "no reign was proven to last");
+    unknown(
+        "exclusion",
+        "5..20 n1 leads 1/1; 4..15 n2 leads 1/1",
+        "no reign was proven to last",
+    );
 }
 
 #[test]
@@ -164,10 +176,28 @@ fn two_reigns_definitely_overlap() {
     // Two answers within one reign prove belief in between, without any "elected".
     let answers = "10..20 n1 leads 1/1; 30..40 n2 leads 2/1; 90..95 n1 leads 1/1; 70..75 n2 leads 2/1";
     invalid("exclusion", answers, "at least 30.000ms");
+    // The last question counts, in whatever order the answers come.
+    let overtaken =
+        "10 n1 elected 1/1; 20..90 n1 leads 1/1; 60..70 n1 leads 1/1; 40 n2 elected 2/1; 80..85 n2 leads 2/1";
+    invalid("exclusion", overtaken, "at least 20.000ms");
+    let overtaking =
+        "10 n1 elected 1/1; 60..70 n1 leads 1/1; 20..90 n1 leads 1/1; 40 n2 elected 2/1; 80..85 n2 leads 2/1";
+    invalid("exclusion", overtaking, "at least 20.000ms");
     // A pause ends no belief, and exclusion was promised only without pauses.
     let lease = holds(Guarantee::Exclusion, Holds::Unless(vec![FaultKind::Pause]));
     let paused = format!("{text}; 20..21 fault 1 pause n1; 45..46 heal 1");
     hazard(&lease, "exclusion", &paused, "both led");
+}
+
+#[test]
+fn what_is_too_much_to_keep_is_counted() {
+    let claims: Vec<String> = (1..=100)
+        .map(|e| format!("{e} n1 elected {e}/{e}; {e} n2 elected {e}/{e}"))
+        .collect();
+    let v = verdict(&header(), "leader-per-epoch", &claims.join("; "));
+    assert_eq!((v.total, v.anomalies.len()), (100, Verdict::MAX_ANOMALIES));
+    assert!(v.anomalies[0].title.ends_with("epoch 1"), "{}", v.anomalies[0].title);
+    assert!(v.anomalies[19].title.ends_with("epoch 20"), "{}", v.anomalies[19].title);
 }
 
 #[test]

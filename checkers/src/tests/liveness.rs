@@ -16,6 +16,17 @@ fn a_leader_emerges_and_all_agree() {
     valid("recovery", &text);
     valid("final-agreement", &text);
     assert_eq!(figure(&text, "recovery", "recovery"), Some(0.02));
+    // Of two answers of one host, the one that was asked last counts.
+    let answers = "60..61 n1 leads 7/1; 60..61 n2 follows 7 n1; 62..70 n3 follows 6 n2; 65..66 n3 follows 7 n1; 64..69 n3 follows 6 n2";
+    valid(
+        "final-agreement",
+        &format!("10 phase recovery; 50 phase final; {answers}; 80 phase end"),
+    );
+    let overtaken = "60..61 n1 leads 7/1; 60..61 n2 follows 7 n1; 60..61 n3 follows 6 n2; 62..63 n3 follows 7 n1";
+    valid(
+        "final-agreement",
+        &format!("10 phase recovery; 50 phase final; {overtaken}; 80 phase end"),
+    );
     // Followers that name nobody and no epoch.
     let quiet = "10 phase recovery; 50 phase final; 60..70 n1 leads 7/1; 60..70 n2 follows; 60..70 n3 follows 6";
     valid("final-agreement", quiet);

@@ -21,7 +21,7 @@ mod storage;
 use super::judge;
 use splitbrain_core::event::{FaultStep, Hit, Phase};
 use splitbrain_core::history::SCHEMA;
-use splitbrain_core::plan::{FaultKind, Target};
+use splitbrain_core::plan::{FaultKind, Storage, Target};
 use splitbrain_core::{
     Action, Body, Epoch, Event, Guarantee, Header, Holds, HostRole, HostSpec, Kind, Name, Nanos, Plan, Process,
     Promise, Reign, Role, Severity, Status, Token, Validity, Verdict,
@@ -365,6 +365,19 @@ fn every_checker_is_listed_once_and_under_its_name() {
 
 #[test]
 fn checkers_apply_to_what_is_there() {
+    let applies = |header: &Header, checker| crate::all(header).iter().any(|c| c.name() == checker);
+    let mut other = header();
+    other.plan.storage = Storage::Unfenced;
+    assert!(applies(&header(), "lock-out") && !applies(&other, "lock-out"));
+    other.plan.rate = 0.0;
+    assert!(applies(&header(), "no-damage") && !applies(&other, "no-damage"));
+    for guarantee in [
+        Guarantee::EpochsInRealTime,
+        Guarantee::TokensInRealTime,
+        Guarantee::AppliedAgreement,
+    ] {
+        assert!(!applies(&holds(guarantee, Holds::Never), guarantee.name()));
+    }
     let mut header = header();
     header.hosts.retain(|h| h.role != HostRole::Storage);
     header.promises.clear();

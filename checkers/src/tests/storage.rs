@@ -141,6 +141,8 @@ fn the_agreed_leader_is_locked_out() {
     let check = |text: &str| valid("lock-out", &format!("{AGREED}; {text}"));
     check("20 refused t5 h6 v1 n1");
     check("20 refused t4 h6 v1 n2");
+    // The storage's own fault, and storage-order's to tell.
+    check("20 refused t4 h4 v1 n1");
     let refused = "20 stored 1 t6 v1 base0 n2; 30 refused t4 h6 v2 n1; 40 refused t4 h6 v3 n1";
     invalid(
         "lock-out",
