@@ -21,15 +21,21 @@ pub(crate) fn refuse_unknown(plan: &Plan, known: &[(&str, &str)]) -> Result<(), 
     Ok(())
 }
 
-/// The option `name` as a time, or `default`.
-pub(crate) fn time(plan: &Plan, name: &str, default: Nanos) -> Result<Nanos, String> {
+/// The option `name` as a time, or `default`; zero is one too.
+pub(crate) fn time_or_none(plan: &Plan, name: &str, default: Nanos) -> Result<Nanos, String> {
     match plan.options.get(name) {
         None => Ok(default),
-        Some(text) => match text.parse() {
-            Ok(Nanos::ZERO) => Err(format!("option {name} = '{text}' must be longer than nothing")),
-            Ok(time) => Ok(time),
-            Err(_) => Err(format!("option {name} = '{text}' is no time such as 5s or 300ms")),
-        },
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("option {name} = '{text}' is no time such as 5s or 300ms")),
+    }
+}
+
+/// The option `name` as a time longer than nothing, or `default`.
+pub(crate) fn time(plan: &Plan, name: &str, default: Nanos) -> Result<Nanos, String> {
+    match time_or_none(plan, name, default)? {
+        Nanos::ZERO => Err(format!("option {name} must be longer than nothing")),
+        time => Ok(time),
     }
 }
 
@@ -104,11 +110,15 @@ mod tests {
         let good = plan(&[("ttl", "5s"), ("pre-vote", "off")]);
         assert_eq!(time(&good, "ttl", Nanos::secs(1)), Ok(Nanos::secs(5)));
         assert_eq!(time(&good, "other", Nanos::secs(1)), Ok(Nanos::secs(1)));
+        assert_eq!(
+            time_or_none(&plan(&[("work", "0s")]), "work", Nanos::secs(1)),
+            Ok(Nanos::ZERO)
+        );
         assert_eq!(switch(&good, "pre-vote", true), Ok(false));
         assert_eq!(switch(&good, "other", true), Ok(true));
         let bad = plan(&[("ttl", "soon"), ("zero", "0s"), ("pre-vote", "maybe")]);
-        assert!(time(&bad, "ttl", Nanos::ZERO).unwrap_err().contains("ttl = 'soon'"));
-        assert!(time(&bad, "zero", Nanos::ZERO).is_err());
+        assert!(time(&bad, "ttl", Nanos::secs(1)).unwrap_err().contains("ttl = 'soon'"));
+        assert!(time(&bad, "zero", Nanos::secs(1)).is_err());
         assert!(switch(&bad, "pre-vote", true).unwrap_err().contains("'maybe'"));
         let error = refuse_unknown(&good, &[("ttl", "")]).unwrap_err();
         assert_eq!(error, "'pre-vote' is no option of etcd: it knows ttl");

@@ -5,6 +5,10 @@
 //! its users to go by, and nothing else is asked before a write: no second look at the key, no check of a clock. What
 //! users run is what is judged.
 //!
+//! **Work takes time.** A leader looks whether it leads, works for a while, and writes what came of it. It may be paused
+//! in between, and then writes as one who leads no more. No look right before the write would close that gap, only make it
+//! rarer (Kleppmann, "How to do distributed locking"); how long the work takes is an option of the plan.
+//!
 //! Epoch and fencing token are the create revision of the candidate's key. A session that ended never campaigns again
 //! and each campaign of one session puts a new key, so a revision belongs to one reign; the one exception, a resignation
 //! whose delete got no answer, ends the session too.
@@ -262,6 +266,7 @@ impl Candidate {
         if !self.leads(leading.reign) {
             return not_leader();
         }
+        sleep(self.settings.work.into()).await;
         let token = Token(leading.revision);
         match self.store.ask(StoreOp::Write { token, base, value }).await {
             Some(StoreResult::Accepted { seq }) => {

@@ -29,7 +29,11 @@ const CANDIDATES: usize = 3;
 const OPTIONS: &[(&str, &str)] = &[
     (
         "ttl",
-        "time to live of a candidate's lease in whole seconds; etcd gives no less than 2s (5s)",
+        "time to live of a candidate's lease in whole seconds; etcd gives no less than 2s (3s)",
+    ),
+    (
+        "work",
+        "how long a leader's work takes between its look at whether it leads and its write (20ms)",
     ),
     server::BINARY_OPTION,
 ];
@@ -48,6 +52,8 @@ pub struct Settings {
     pub storage: SocketAddr,
     /// The lease's time to live in seconds.
     pub ttl: u64,
+    /// How long a leader's work takes between its look at whether it leads and its write, in nanoseconds.
+    pub work: Nanos,
 }
 
 /// The system `etcd-election`.
@@ -90,6 +96,7 @@ impl System for EtcdElectionSystem {
     fn check(&self, plan: &Plan) -> Result<(), String> {
         options::refuse_unknown(plan, OPTIONS)?;
         ttl(plan)?;
+        work(plan)?;
         server::check(plan)
     }
 
@@ -99,6 +106,7 @@ impl System for EtcdElectionSystem {
         let of = |role| hosts.iter().filter(move |h| h.role == role).map(|h| h.name);
         let servers: Vec<Name> = of(HostRole::Server).collect();
         let ttl = ttl(plan).expect("a plan is checked before it is deployed");
+        let work = work(plan).expect("a plan is checked before it is deployed");
         let candidate = |(n, host): (usize, Name)| {
             let settings = Settings {
                 host,
@@ -106,6 +114,7 @@ impl System for EtcdElectionSystem {
                 first_server: n % servers.len(),
                 storage: storage_address(site),
                 ttl: ttl.0 / Nanos::secs(1).0,
+                work,
             };
             ours(site, host, "candidate", ["agent", CANDIDATE], &settings)
         };
@@ -116,7 +125,12 @@ impl System for EtcdElectionSystem {
     }
 }
 
-const DEFAULT_TTL: Nanos = Nanos::secs(5);
+/// Short, so that a run of a minute sees many elections; the official client's own default is a minute.
+const DEFAULT_TTL: Nanos = Nanos::secs(3);
+
+fn work(plan: &Plan) -> Result<Nanos, String> {
+    options::time_or_none(plan, "work", Nanos::millis(20))
+}
 
 fn ttl(plan: &Plan) -> Result<Nanos, String> {
     let ttl = options::time(plan, "ttl", DEFAULT_TTL)?;
@@ -210,7 +224,7 @@ mod tests {
             candidates: 2,
             ..plan()
         };
-        plan.options.insert("ttl".into(), "3s".into());
+        plan.options.insert("ttl".into(), "4s".into());
         let processes = EtcdElectionSystem.deploy(&plan, 7, &test_site(&EtcdElectionSystem.hosts(&plan)));
         let shape: Vec<_> = processes.iter().map(|p| format!("{} {}", p.host, p.name)).collect();
         assert_eq!(
@@ -233,7 +247,7 @@ mod tests {
         assert_eq!(candidate.argv[..3], ["/opt/splitbrain", "agent", "etcd-candidate"]);
         assert_eq!(
             candidate.argv[3],
-            r#"{"host":"c2","servers":["http://10.0.0.1:2379","http://10.0.0.2:2379"],"first_server":1,"storage":"10.0.0.5:7100","ttl":3}"#
+            r#"{"host":"c2","servers":["http://10.0.0.1:2379","http://10.0.0.2:2379"],"first_server":1,"storage":"10.0.0.5:7100","ttl":4,"work":20000000}"#
         );
     }
 
@@ -251,6 +265,7 @@ mod tests {
         assert_eq!(EtcdElectionSystem.check(&plan()), Ok(()));
         check(&[("ttl", "2500ms")], "whole seconds");
         check(&[("ttl", "soon")], "5s or 300ms");
+        check(&[("work", "hard")], "work = 'hard'");
         check(&[("time-to-live", "5s")], "ttl");
         check(&[("etcd-bin", "/nonexistent")], "apt-get install etcd-server");
     }
