@@ -11,8 +11,9 @@
 //! - a refused attempt (the peer's process is dead) is repeated after a pause of 50 ms to 250 ms, so within the half
 //!   second that a message may wait, and at once when the peer gets in touch by itself.
 //!
-//! Measured over loopback with a message every 50 ms and cuts of 0.2 s to 15 s: the first one arrives 0.05 s to 0.48 s
-//! after the healing, whatever the cut's length.
+//! Measured over loopback with a message every 50 ms, three times 14 cuts of 0.2 s to 15 s: the first message arrives
+//! within 0.22 s of the healing after cuts of more than a second, and within 0.49 s after shorter ones, whose
+//! connections live on and wait for TCP's own retransmission.
 //!
 //! A message is taken out of its [`Outbox`] only for a connection that stands, and is written to that connection alone:
 //! it may be lost, and never arrives twice by our doing.
