@@ -19,6 +19,8 @@ pub fn open_port(ifname: &str) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let fd = socket(libc::AF_PACKET, kind).map_err(failed("packet socket"))?;
     option(&fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1).map_err(failed("PACKET_IGNORE_OUTGOING"))?;
+    // An interface gets its queue only some time after its cable is plugged in, and drops in silence what comes before.
+    option(&fd, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1).map_err(failed("PACKET_QDISC_BYPASS"))?;
     // The kernel takes as much as it allows: beyond net.core.rmem_max only from a privileged process.
     if option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &RECEIVE_BUFFER).is_err() {
         option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER).map_err(failed("SO_RCVBUF"))?;
