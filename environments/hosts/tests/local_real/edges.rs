@@ -4,13 +4,12 @@ use crate::death::with_argument;
 use crate::rig::{Rig, config, host, link, own_program, toys};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use splitbrain_core::system::Stdio;
 use splitbrain_core::{Action, Happening, Link, Op, ProcessSpec, World};
 use splitbrain_environments::live::LiveWorld;
 use splitbrain_environments::local::{LocalConfig, LocalSite, end, leftovers};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 pub const ALL: &[Case] = &[
@@ -33,7 +32,7 @@ fn log_only(n: usize, name: &str, argv: &[&str]) -> ProcessSpec {
         name: name.into(),
         argv: argv.iter().map(|arg| (*arg).to_string()).collect(),
         env: vec![("COLOUR".into(), "blue".into())],
-        stdio: Stdio::Log,
+        stdio: splitbrain_core::system::Stdio::Log,
     }
 }
 
@@ -182,13 +181,37 @@ fn the_death_of_the_sandbox_breaks_the_world() {
     assert_eq!(exits.count(), 0, "{:?}", rig.seen);
 }
 
+/// A process that only has a mark; ends with the case.
+struct Idle(Child);
+
+impl Idle {
+    fn with(mark: &str) -> Idle {
+        let mut command = Command::new(own_program());
+        Idle(
+            command
+                .args(["idle", mark])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn a_leftover_is_found_and_ended() {
     let space = fs::metadata("/proc/self/ns/pid").unwrap().ino();
     let mut dead = Command::new("/bin/true").spawn().unwrap();
     dead.wait().unwrap();
     let mark = format!("splitbrain-sandbox:{}:1:{space}", dead.id());
     let elsewhere = format!("splitbrain-sandbox:{}:1:{}", dead.id(), space + 1);
-    let mut idle = [&mark, &elsewhere].map(|mark| Command::new(own_program()).args(["idle", mark]).spawn().unwrap());
+    let mut idle = [&mark, &elsewhere].map(|mark| Idle::with(mark));
     let alive = Rig::new(None);
     let of = |control: u32| {
         let found = leftovers().unwrap().into_iter();
@@ -198,17 +221,19 @@ fn a_leftover_is_found_and_ended() {
     };
     let found = of(dead.id());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].pid.unsigned_abs(), idle[0].id());
+    assert_eq!(found[0].pid.unsigned_abs(), idle[0].0.id());
     assert!(of(std::process::id()).is_empty(), "what is in use is not left over");
     let mut other = found[0].clone();
     other.began += 1;
     end(&other).unwrap();
-    assert!(idle[0].try_wait().unwrap().is_none(), "another process was spared");
+    assert!(idle[0].0.try_wait().unwrap().is_none(), "another process was spared");
     end(&found[0]).unwrap();
-    assert!(!idle[0].wait().unwrap().success());
+    assert!(!idle[0].0.wait().unwrap().success());
     assert!(of(dead.id()).is_empty());
     end(&found[0]).unwrap();
-    idle[1].kill().unwrap();
-    idle[1].wait().unwrap();
+    assert!(
+        idle[1].0.try_wait().unwrap().is_none(),
+        "a mark of another pid namespace says nothing here"
+    );
     drop(alive);
 }
