@@ -1,7 +1,8 @@
 //! Coverage: whether enough happened to judge anything.
 //!
-//! A run in which nobody was elected, or no fault took effect, or every fault aimed at a leader missed it, proves
-//! nothing about faults, whatever the other checkers say: the verdict is unknown, with the reasons. It is unknown as
+//! A run in which nobody was elected, or in which no fault struck whom it was meant for (it had no effect, or it was aimed
+//! at a leader and found none), proves nothing, whatever the other checkers say: the verdict is unknown, with the
+//! reasons. Faults that were aimed at nobody in particular strike whom they strike. It is unknown as
 //! well where the harness itself is in doubt: a fault that failed or whose outcome was never recorded, a run that was
 //! cut off or aborted, a process that ended although nobody had killed it, a line that is no word of the protocol.
 //!
@@ -22,7 +23,8 @@ pub(crate) struct Coverage {
     /// Faults whose outcome is not recorded.
     tried: BTreeMap<u32, String>,
     acted: BTreeMap<u32, FaultKind>,
-    /// Of faults aimed at a leader.
+    /// Faults that were aimed at a leader and did not hit one.
+    astray: BTreeSet<u32>,
     hits: u64,
     missed: u64,
     moved: u64,
@@ -40,6 +42,7 @@ impl Coverage {
             reigns: Reigns::default(),
             tried: BTreeMap::new(),
             acted: BTreeMap::new(),
+            astray: BTreeSet::new(),
             hits: 0,
             missed: 0,
             moved: 0,
@@ -64,11 +67,11 @@ impl Coverage {
         }
         if self.planned && self.acted.is_empty() {
             why.push("faults were planned, and none took effect".to_string());
-        }
-        let astray = self.missed + self.moved;
-        if astray > 0 && self.hits == 0 {
-            let aimed = count(astray, "fault was", "faults were");
-            why.push(format!("{aimed} aimed at a leader, and none hit one"));
+        } else if self.planned && self.acted.keys().all(|fault| self.astray.contains(fault)) {
+            let aimed = count(self.astray.len() as u64, "fault was", "faults were");
+            why.push(format!(
+                "{aimed} aimed at a leader, and none hit one, nor did any other fault take effect"
+            ));
         }
         if let Some((fault, what)) = self.tried.first_key_value() {
             why.push(format!("the outcome of fault {fault} ({what}) was never recorded"));
@@ -112,14 +115,20 @@ impl Checker for Coverage {
                 self.trouble("a fault was not healed", words);
             }
             Body::Aim {
+                fault,
                 hit,
                 target: Target::Leader,
                 ..
-            } => match hit {
-                Hit::Hit => self.hits += 1,
-                Hit::Missed => self.missed += 1,
-                Hit::Moved => self.moved += 1,
-            },
+            } => {
+                if *hit != Hit::Hit {
+                    self.astray.insert(*fault);
+                }
+                match hit {
+                    Hit::Hit => self.hits += 1,
+                    Hit::Missed => self.missed += 1,
+                    Hit::Moved => self.moved += 1,
+                }
+            }
             Body::Exited { host, how } => self.trouble("a process ended by itself", format!("{host}: {how}")),
             Body::Garbage { host, what } => {
                 self.trouble("a host spoke no word of the protocol", format!("{host}: {what}"))

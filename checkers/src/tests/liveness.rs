@@ -150,6 +150,9 @@ fn enough_was_seen() {
     assert_eq!(v.validity, Validity::Valid, "{v:?}");
     assert_eq!(v.summary, "1 election and 1 fault (kill) were seen");
     valid("coverage", "10 n1 elected 1/1; 50 phase end");
+    // No leader was hit, but a fault that was aimed at nobody in particular took effect.
+    let other = "10 n1 elected 1/1; 20..30 fault 1 kill n1; 25..26 fault 2 pause n2; 27 aim 2 moved; 50 phase end";
+    assert_eq!(verdict(&faulty(), "coverage", other).validity, Validity::Valid);
 }
 
 #[test]
@@ -165,10 +168,10 @@ fn too_little_was_seen() {
     check("10 n1 elected 1/1; 50 phase end", "none took effect");
     check(&format!("10 n1 elected 1/1; {kill}"), "cut off");
     let base = format!("10 n1 elected 1/1; {kill}; 50 phase end");
-    check(
-        &format!("{base}; 21 aim 1 missed; 22 aim 2 moved; 23 aim 3 hit non-leader"),
-        "2 faults were aimed at a leader, and none hit",
+    let astray = format!(
+        "{base}; 21..22 fault 2 pause n2; 23 aim 1 moved; 24 aim 2 moved; 25 aim 3 missed; 26 aim 4 hit non-leader"
     );
+    check(&astray, "3 faults were aimed at a leader, and none hit one");
     check(&format!("{base}; 31..32 fault 2 pause n1 fail"), "did not take effect");
     check(
         &format!("{base}; 31..32 fault 2 pause n1 lost"),
