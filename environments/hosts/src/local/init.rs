@@ -163,7 +163,7 @@ impl Init {
         self.members
             .know_hosts(hosts.iter().map(|(name, host)| (host.inode, *name)).collect());
         self.sabotage = setup.sabotage;
-        let health = Health::default();
+        let health = switch.health().map_err(|e| e.to_string())?;
         self.cluster = Some(Cluster { hosts, switch, health });
         Ok(Vec::new())
     }

@@ -40,6 +40,11 @@ fn hosts_answer_and_hear_each_other() {
     let traffic = rig.world.traffic().expect("counters");
     assert_eq!(traffic.len(), 6);
     assert!(traffic.iter().all(|link| link.packets > 0), "{traffic:?}");
+    // The switch is looked after a few times a second: where all is well, the sandbox has nothing to say.
+    let until = rig.world.now() + Nanos::millis(600);
+    while rig.world.poll(until).is_some() {}
+    let log = rig.world.dir().join("logs/sandbox.log");
+    assert_eq!(std::fs::read_to_string(log).expect("a log"), "");
 }
 
 fn six_hosts_are_up_soon() {
