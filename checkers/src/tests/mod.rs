@@ -246,28 +246,30 @@ fn parse_host(client: u32, host: Name, w: &mut Words) -> Parsed {
             leader: w.0.next().map(name),
         }),
         "silent" => (asked, observe(None), Some((Kind::Info, observe(None)))),
-        "writes" => {
-            let value = w.number();
-            let write = |token, seq| Body::Write {
-                host,
-                value,
-                token,
-                seq,
-            };
-            let end = match w.next() {
-                "ok" => {
-                    let (token, seq) = w.next().split_once('@').unwrap();
-                    let token = Some(Token(token.parse().unwrap()));
-                    (Kind::Ok, write(token, Some(seq.parse().unwrap())))
-                }
-                "fail" => (Kind::Fail, write(None, None)),
-                "info" => (Kind::Info, write(None, None)),
-                other => panic!("{other}"),
-            };
-            (asked, write(None, None), Some(end))
-        }
+        "writes" => parse_write(asked, host, w),
         other => panic!("{other}"),
     }
+}
+
+fn parse_write(asked: Process, host: Name, w: &mut Words) -> Parsed {
+    let value = w.number();
+    let write = |token, seq| Body::Write {
+        host,
+        value,
+        token,
+        seq,
+    };
+    let end = match w.next() {
+        "ok" => {
+            let (token, seq) = w.next().split_once('@').unwrap();
+            let token = Some(Token(token.parse().unwrap()));
+            (Kind::Ok, write(token, Some(seq.parse().unwrap())))
+        }
+        "fail" => (Kind::Fail, write(None, None)),
+        "info" => (Kind::Info, write(None, None)),
+        other => panic!("{other}"),
+    };
+    (asked, write(None, None), Some(end))
 }
 
 /// Reads a history. Lines may be separated by `;` as well.
