@@ -8,7 +8,6 @@
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
 //!
 //! Caveat: Linux only.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // The one crate whose trade is clocks, threads, files and commands.
 #![deny(missing_docs)]
 
 pub mod live;

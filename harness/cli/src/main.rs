@@ -8,7 +8,6 @@
 //! Exit codes: 0 all promises held, 1 a promise broken, 2 usage or bad plan, 3 undecided, 4 the harness or its hosts
 //! failed, 130 interrupted (and healed).
 // The binary touches the machine: files, signals, the terminal and the clock.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod args;
 mod exit;

@@ -155,7 +155,7 @@ fn check(plan: &Plan) -> Result<(), Failure> {
 /// The command that runs `plan` with `seed` again.
 pub fn replay(plan: &Plan, seed: u64) -> String {
     let default = Plan::new(&plan.system, &plan.environment);
-    let time = |t: splitbrain_core::Nanos| format!("{}", humantime_text(t)).replace(' ', "");
+    let time = |t: splitbrain_core::Nanos| humantime_text(t).replace(' ', "");
     let mut words = vec!["splitbrain run".to_string()];
     if !plan.script.is_empty() {
         words.push("plan.toml".to_string());

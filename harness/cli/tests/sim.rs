@@ -55,15 +55,14 @@ fn the_sound_raft_trips_no_checker() {
 }
 
 /// Runs `mutant` until `checker` calls it invalid, within 40 seeds.
-fn caught(mutant: &str, checker: &str) {
-    let line = format!("run --env sim --time-limit 60s --mutant {mutant}");
+fn caught(mutant: &str, line: &str, name: &str, checker: &str) {
     let mut found = None;
-    each_seed(0..40, &line, |seed, bench, code| {
-        let outcome = bench.verdicts("raft");
+    each_seed(0..40, line, |seed, bench, code| {
+        let outcome = bench.verdicts(name);
         if verdict(&outcome, checker)["validity"] == "invalid" {
             assert_eq!(code, 1, "a broken promise is exit 1");
             let anomaly = &verdict(&outcome, checker)["anomalies"][0];
-            let history = bench.history("raft");
+            let history = bench.history(name);
             let evidence = anomaly["evidence"].as_array().unwrap();
             assert!(evidence.len() >= 2, "a contradiction needs two events: {anomaly:#}");
             for index in evidence {
@@ -79,17 +78,28 @@ fn caught(mutant: &str, checker: &str) {
 
 #[test]
 fn a_vote_lost_at_a_restart_is_caught_as_two_leaders_of_one_epoch() {
-    caught("forget-vote", "leader-per-epoch");
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nemesis/plans/forget-vote.toml");
+    caught("forget-vote", &format!("run {plan}"), "forget-vote", "leader-per-epoch");
 }
 
 #[test]
 fn votes_without_the_log_check_are_caught_as_different_applied_entries() {
-    caught("ignore-log", "applied-agreement");
+    caught(
+        "ignore-log",
+        "run --env sim --time-limit 60s --mutant ignore-log",
+        "raft",
+        "applied-agreement",
+    );
 }
 
 #[test]
 fn a_leader_that_ignores_higher_terms_is_caught_as_disagreement() {
-    caught("stale-leader", "final-agreement");
+    caught(
+        "stale-leader",
+        "run --env sim --time-limit 60s --mutant stale-leader",
+        "raft",
+        "final-agreement",
+    );
 }
 
 #[test]
@@ -131,7 +141,7 @@ fn fenced_storage_refuses_what_unfenced_storage_takes() {
     let unfenced = Bench::new();
     unfenced.run(&format!("{line} --unfenced"));
     let outcome = unfenced.verdicts("raft");
-    let damage = verdict(&outcome, "damage");
+    let damage = verdict(&outcome, "no-damage");
     assert!(
         damage["total"].as_u64().unwrap() > 0,
         "an old leader's writes must show as damage: {damage:#}"
@@ -143,5 +153,5 @@ fn fenced_storage_refuses_what_unfenced_storage_takes() {
         count(&history.events, |e| matches!(e.body, Body::Rejected { .. })) > 0,
         "fencing must refuse some"
     );
-    assert_eq!(verdict(&fenced.verdicts("raft"), "damage")["total"], 0);
+    assert_eq!(verdict(&fenced.verdicts("raft"), "no-damage")["total"], 0);
 }

@@ -162,7 +162,7 @@ pub struct Scripted {
     /// How a partition cuts; `isolate-one` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Grudge>,
-    /// Whom; `one` unless given.
+    /// Whom; `one` unless given, or who the shape names: `leader-from-storage` strikes the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     /// What a packet fault does; drawn from the seed unless given.

@@ -1,6 +1,5 @@
 //! Writes the report of a synthetic run to the file that is named, to look at it in a browser:
 //! `cargo run -p splitbrain-report --example sample -- /tmp/report.html`
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // An example writes a file.
 
 #[path = "../tests/synthetic/mod.rs"]
 mod synthetic;

@@ -1,7 +1,6 @@
 //! The page in a real browser: its script runs under its own policy, draws, fits every window, and does what it is asked.
 //!
 //! Needs Debian's chromium; fails where it is missing. `REPORT_SHOTS=/some/folder` keeps pictures to look at.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // A test starts a browser and measures.
 
 #[path = "browser/chromium.rs"]
 mod chromium;

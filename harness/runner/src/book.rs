@@ -166,7 +166,7 @@ impl Book {
     }
 
     /// Whether every asked host was looked at since the phase began, exactly one leads, and no one names another
-    /// leader or another epoch than that one's.
+    /// leader, another epoch than that one's, or knows a newer one.
     pub fn agreed(&self) -> bool {
         if !self.asked().all(|h| self.fresh.contains_key(&h)) {
             return false;
@@ -175,9 +175,8 @@ impl Book {
         let (Some((leader, status)), None) = (leaders.next(), leaders.next()) else {
             return false;
         };
-        self.fresh
-            .values()
-            .all(|s| s.leader.is_none_or(|l| l == *leader && s.epoch == status.epoch))
+        let names_him = |s: &Status| s.leader.is_none_or(|l| l == *leader && s.epoch == status.epoch);
+        self.fresh.values().all(|s| names_him(s) && s.epoch <= status.epoch)
     }
 
     pub fn unready(&self) -> BTreeSet<Name> {

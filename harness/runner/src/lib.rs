@@ -6,7 +6,6 @@
 //!
 //! The loop uses only `splitbrain-core`: it cannot tell a simulated world from a real one, nor one system from another.
 // The recorder and the store live on files, threads and wall-clock time; `drive` itself uses none of them.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 #![deny(missing_docs)]
 
 mod book;

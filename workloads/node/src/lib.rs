@@ -9,7 +9,6 @@
 //!
 //! Nothing here decides anything about an election: a fault that only this crate could cause is the harness's own bug.
 // The crate is the boundary to the machine: it owns the clock, the files, the threads and the sockets.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod frame;
 mod lines;
@@ -22,3 +21,6 @@ pub mod storage;
 pub mod store_client;
 pub mod transport;
 pub mod wal;
+
+/// The cores that the processes drive, for whoever deploys them or speaks to the storage.
+pub use splitbrain_protocols as protocols;

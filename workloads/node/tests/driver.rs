@@ -1,5 +1,4 @@
 //! The driver, with cores made for the purpose.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 mod common;
 
 use common::{Child, listen, name, tokio_listener};

@@ -1,5 +1,4 @@
 //! Three real Raft members and a real storage, over loopback.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 mod common;
 
 use common::{Child, LONG, listen, name, tokio_listener};

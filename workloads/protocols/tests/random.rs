@@ -1,7 +1,6 @@
 //! Many small worlds, each from its seed: the sound Raft keeps its properties in all of them, and mutants are caught.
 //!
 //! `SEEDS=from..to` runs others.
-#![allow(clippy::disallowed_methods)] // a test may read its settings
 mod world;
 
 use splitbrain_core::Nanos;

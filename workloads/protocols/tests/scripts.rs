@@ -3,7 +3,6 @@
 //! A file in `scripts/` is named after its scenario. It has blocks of commands (see `script/mod.rs`), a line `----` and
 //! the exact output, up to an empty line; lines before the commands that start with `#` say what to look at.
 //! `UPDATE=1 cargo test` writes the output anew; the diff is the review.
-#![allow(clippy::disallowed_methods)] // a test reads its scripts
 mod script;
 
 use std::fmt::Write as _;

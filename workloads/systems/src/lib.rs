@@ -9,7 +9,6 @@
 //! subcommand `agent KIND JSON` of our binary ends in [`agent`]. An agent says nothing that it did not verify: what it
 //! cannot prove it answers with `info`, and no leader is never a leader.
 // Agents run on hosts: they own their clocks, files and sockets.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod election;
 pub mod etcd;

@@ -12,8 +12,8 @@ use splitbrain_core::plan::Storage;
 use splitbrain_core::system::Place;
 use splitbrain_core::{Guarantee, Holds, HostRole, HostSpec, Name, Nanos, Plan, ProcessSpec, Promise, Site, System};
 use splitbrain_node::member::MemberConfig;
+use splitbrain_node::protocols::raft::{Mutant, Tuning};
 use splitbrain_node::storage::StorageConfig;
-use splitbrain_protocols::raft::{Mutant, Tuning};
 use std::net::SocketAddr;
 
 /// Where members listen for each other.

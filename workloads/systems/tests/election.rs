@@ -1,6 +1,5 @@
 //! Candidates of the election recipe against a real etcd and the real storage.
 // Tests wait for real processes.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 mod common;
 
 use common::{Agent, Processes, site};

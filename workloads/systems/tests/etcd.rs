@@ -1,6 +1,5 @@
 //! The observer beside a real etcd member.
 // Tests wait for real processes.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 mod common;
 
 use common::{Agent, PATIENCE, Processes, site};

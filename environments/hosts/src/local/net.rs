@@ -74,6 +74,10 @@ fn build_one(near: &mut Netlink, count: usize, n: usize, name: Name) -> Result<(
     let ifname = format!("sb{}", n + 1);
     near.add_veth(&ifname, "eth0", mac(n), &netns)
         .map_err(at("add a veth pair"))?;
+    // The near end first: a far end that is brought up while the near one is down gets its carrier later, on its own
+    // time, and a host's first packets vanish until then.
+    let cable = near.index(&ifname).map_err(at("find the cable"))?;
+    near.up(cable).map_err(at("bring the cable up"))?;
     let eth0 = far.index("eth0").map_err(at("find eth0"))?;
     let lo = far.index("lo").map_err(at("find lo"))?;
     far.up(lo).map_err(at("bring lo up"))?;
@@ -84,8 +88,6 @@ fn build_one(near: &mut Netlink, count: usize, n: usize, name: Name) -> Result<(
         far.add_neighbour(eth0, address(other), mac(other))
             .map_err(at("add a neighbour"))?;
     }
-    let cable = near.index(&ifname).map_err(at("find the cable"))?;
-    near.up(cable).map_err(at("bring the cable up"))?;
     let probe = inside(&netns, || {
         switch::offloads_off("eth0")?;
         UdpSocket::bind((address(n), PROBE_PORT))

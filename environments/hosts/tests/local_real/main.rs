@@ -2,7 +2,6 @@
 //!
 //! One program in several parts, chosen by its first argument: the sandbox, a toy candidate, a control to be killed, or,
 //! without any, the test itself. Run as root it runs itself once more as an ordinary user.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // It tests what touches the machine.
 
 mod cases;
 mod death;

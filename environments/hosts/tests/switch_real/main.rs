@@ -2,7 +2,6 @@
 //!
 //! No test harness: entering a user namespace needs a process with a single thread, and the harness has several. The
 //! hosts' networks are made by the code that makes them in the product. Figures are printed, never asserted tightly.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // It is about sockets, threads and clocks.
 
 mod cases;
 mod measures;

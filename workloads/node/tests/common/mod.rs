@@ -1,5 +1,5 @@
 //! Members in threads of this process, with pipes for standard streams, and control at the other end.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, dead_code, missing_docs)]
+#![allow(dead_code, missing_docs)]
 use anyhow::Result;
 use splitbrain_core::wire::{Line, Request};
 use splitbrain_core::{Name, Op, Outcome, Unasked};

@@ -1,7 +1,7 @@
 //! A candidate's way to the storage: one answer to each request, or none in time.
 use splitbrain_core::Name;
+use splitbrain_node::protocols::storage::{StoreOp, StoreReply, StoreRequest, StoreResult};
 use splitbrain_node::store_client::StoreClient;
-use splitbrain_protocols::storage::{StoreOp, StoreReply, StoreRequest, StoreResult};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,7 +1,6 @@
 //! Real etcd servers on loopback addresses of their own, and agents in threads of this process.
 //!
 //! A test takes its addresses from its process id and a number of its own, so that tests of one machine never meet.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 #![allow(dead_code)]
 
 use splitbrain_core::system::Place;
