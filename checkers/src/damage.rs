@@ -5,17 +5,14 @@
 //!   a newer leader's;
 //! - *lost updates*: a write whose writer had not seen another writer's write before it, and so overwrote it blindly.
 //!
-//! No sound system with a fenced storage can do the first: the storage refuses the lower token. The order is the
-//! storage's sequence, so no delay of lines or answers matters. The writer's own earlier writes are no lost updates: it
-//! knows of them, whether they were acknowledged or not.
-//!
-//! Caveat: a lost update of a write with a *lower* token is always a hazard and never a violation. A new leader reads
-//! the storage before it writes, but the read does not raise the fence: the old leader may get one more write in
-//! between, with every promise kept.
+//! No sound system with a fenced storage can do either. The storage refuses a lower token; and a new leader looks at it
+//! under its own token before it writes, so nothing with a lower token comes in between what it read and what it writes.
+//! The order is the storage's sequence, so no delay of lines or answers matters. The writer's own earlier writes are no
+//! lost updates: it knows of them, whether they were acknowledged or not.
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
 use crate::storage_order::StorageLife;
-use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Severity, Token, Verdict};
+use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Token, Verdict};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy)]
@@ -174,11 +171,7 @@ fn lost(run: &Run) -> Anomaly {
         over.by, over.token, under.seq, under.by, under.token
     );
     let proof = [under.mark, over.mark, run.last.mark];
-    let mut found = anomaly(Guarantee::NoDamage, title, story, &proof, &[over.by, under.by]);
-    if over.token > under.token {
-        found.severity = Severity::Hazard;
-    }
-    found
+    anomaly(Guarantee::NoDamage, title, story, &proof, &[over.by, under.by])
 }
 
 impl Checker for Damage {

@@ -205,7 +205,9 @@ impl Model {
             if h.lead.is_some() {
                 self.depose(host);
             }
+            // The new leader's look at the storage: it reads, and raises the fence.
             let seq = self.seq;
+            self.highest = self.highest.max(token(term).0);
             let h = &mut self.hosts[host];
             h.known = term;
             h.reigns += 1;

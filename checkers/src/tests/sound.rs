@@ -89,7 +89,6 @@ fn the_model_is_hostile_enough_to_mean_something() {
     let figures = [
         ("exclusion", "split brains"),
         ("no-damage", "stale writes refused"),
-        ("no-damage", "lost updates"),
         ("recovery", "failovers"),
         ("coverage", "kill faults"),
     ];
@@ -102,6 +101,16 @@ fn the_model_is_hostile_enough_to_mean_something() {
         }
     }
     assert!(figures.iter().all(|(_, name)| seen[name] >= 20.0), "{seen:?}");
+    let lost = (0..20).map(|seed| {
+        let (header, events) = history(Sort::Raft, Storage::Unfenced, seed, STEPS);
+        let verdicts = judge(&header, &events);
+        of(&verdicts, "no-damage")
+            .figures
+            .iter()
+            .find(|f| f.name == "lost updates")
+            .map_or(0.0, |f| f.value)
+    });
+    assert!(lost.sum::<f64>() >= 20.0, "without fencing, updates are lost");
 }
 
 /// One of the events that `pick` accepts, changed by `change`.

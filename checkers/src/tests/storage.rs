@@ -117,10 +117,9 @@ fn leaders_that_take_turns_do_no_damage() {
 
 #[test]
 fn a_lost_update() {
-    // The new leader's read does not raise the fence: every promise may be kept, and the update is lost all the same.
+    // The new leader looked before the old one's last write, so its look did not raise the fence as it should have.
     let late = "10 stored 1 t5 v1 base0 n1; 20 stored 2 t5 v2 base1 n1; 30 stored 3 t6 v3 base1 n2; 31 stored 4 t6 v4 base1 n2";
-    hazard(
-        &header(),
+    invalid(
         "no-damage",
         late,
         "n2 (token 6) overwrote number 2 of n1 (token 5) unseen",

@@ -129,7 +129,7 @@ pub struct RunArgs {
     /// The run's name: its folder in the store [default: the system's name]
     #[arg(long)]
     pub name: Option<Name>,
-    /// Keep what the local network carried as logs/network.pcap
+    /// Keep what the local network carried, as network.pcap in the run's folder
     #[arg(long)]
     pub pcap: bool,
     /// Print the outcome as one JSON object

@@ -109,7 +109,7 @@ fn the_main_job_ends_with_a_verdict_and_a_report() {
 fn the_network_can_be_kept_as_pcap() {
     let bench = Bench::new();
     bench.run("run --time-limit 2s --faults none --pcap --seed 1");
-    let pcap = std::fs::read(bench.latest("raft").join("logs/network.pcap")).unwrap();
+    let pcap = std::fs::read(bench.latest("raft").join("network.pcap")).unwrap();
     assert!(pcap.len() > 10_000, "{} bytes of traffic", pcap.len());
 }
 
@@ -217,7 +217,7 @@ fn a_full_disk_ends_the_run_with_a_clear_error() {
 fn progress_is_quiet_when_piped_and_json_is_one_object() {
     let bench = Bench::new();
     let mut child = bench
-        .command("run --env sim --time-limit 5s --seed 1 --json")
+        .command("run --env sim --time-limit 30s --seed 1 --json")
         .spawn()
         .unwrap();
     let mut out = String::new();

@@ -5,7 +5,8 @@
 //! (Kleppmann, "How to do distributed locking"); *unfenced*, it takes everything, and the history shows the damage.
 //!
 //! A write also carries `base`, the newest sequence number that its writer had seen: where another leader's write lies
-//! between `base` and the write itself, the writer overwrote what it never read (a lost update).
+//! between `base` and the write itself, the writer overwrote what it never read (a lost update). For the fence to
+//! prevent that too, a new leader's first look carries its token: tokens must go with every request, reads included.
 //!
 //! Caveat: the storage is in memory. It outlives every fault but its own death, so no plan may kill it.
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,13 @@ pub enum StoreOp {
         /// Unique in a run.
         value: u64,
     },
-    /// Tell the newest accepted write. Changes nothing, the highest token included.
-    Last,
+    /// Tell the newest accepted write.
+    Last {
+        /// A leader's look: what it reads is what it will write upon, so its token raises the fence here already, or
+        /// its predecessor could still slip a write in between. `None` looks only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Token>,
+    },
 }
 
 /// The storage's answer to the request with the same id.
@@ -95,13 +101,11 @@ impl Storage {
     /// Carries one request of host `by` out: the reply to send, and what to tell control *before* it is sent.
     pub fn apply(&mut self, by: Name, request: StoreRequest) -> (StoreReply, Option<Unasked>) {
         let (result, event) = match request.what {
-            StoreOp::Last => (
-                StoreResult::Last {
-                    seq: self.seq,
-                    value: self.last,
-                },
-                None,
-            ),
+            StoreOp::Last { token } => {
+                self.highest = self.highest.max(token.unwrap_or_default());
+                let (seq, value) = (self.seq, self.last);
+                (StoreResult::Last { seq, value }, None)
+            }
             StoreOp::Write { token, value, .. } if self.fenced && token < self.highest => {
                 let highest = self.highest;
                 (
@@ -160,6 +164,29 @@ mod tests {
         let mut unfenced = Storage::new(false);
         assert_eq!(write(&mut unfenced, 2), StoreResult::Accepted { seq: 1 });
         assert_eq!(write(&mut unfenced, 1), StoreResult::Accepted { seq: 2 });
+    }
+
+    #[test]
+    fn a_leaders_look_raises_the_fence_and_another_look_does_not() {
+        let look = |storage: &mut Storage, token| {
+            let what = StoreOp::Last { token };
+            storage
+                .apply("n2".parse().unwrap(), StoreRequest { id: 1, what })
+                .0
+                .result
+        };
+        let mut fenced = Storage::new(true);
+        write(&mut fenced, 2);
+        assert_eq!(
+            look(&mut fenced, None),
+            StoreResult::Last {
+                seq: 1,
+                value: Some(20)
+            }
+        );
+        assert_eq!(write(&mut fenced, 2), StoreResult::Accepted { seq: 2 });
+        look(&mut fenced, Some(Token(3)));
+        assert_eq!(write(&mut fenced, 2), StoreResult::Rejected { highest: Token(3) });
     }
 
     #[test]

@@ -67,8 +67,8 @@ impl System for RaftSystem {
         &["observe", "write", "read", "get", "set", "cas", "campaign", "resign"]
     }
 
-    fn promises(&self, _plan: &Plan) -> Vec<Promise> {
-        promises()
+    fn promises(&self, plan: &Plan) -> Vec<Promise> {
+        promises(plan)
     }
 
     fn options(&self) -> &'static [(&'static str, &'static str)] {
@@ -215,7 +215,17 @@ pub(crate) fn recovery(within: Nanos, source: &str) -> Promise {
 }
 
 /// What the storage promises to every system, and what it cannot promise without comparing tokens.
-pub(crate) fn storage_promises() -> [Promise; 2] {
+pub(crate) fn storage_promises(plan: &Plan) -> [Promise; 2] {
+    let (damage, why) = match plan.storage {
+        Storage::Fenced => (
+            Holds::Always,
+            "a leader looks under its token before it writes, and from then on the fenced storage refuses lower ones",
+        ),
+        Storage::Unfenced => (
+            Holds::Never,
+            "an old leader's write may arrive after a new leader's, and this storage compares no tokens",
+        ),
+    };
     [
         promise(
             Guarantee::StorageOrder,
@@ -223,16 +233,11 @@ pub(crate) fn storage_promises() -> [Promise; 2] {
             "the fenced storage refuses a token lower than the highest it has seen (Kleppmann, How to do distributed \
              locking)",
         ),
-        promise(
-            Guarantee::NoDamage,
-            Holds::Never,
-            "an old leader's write may arrive after a new leader's; a storage that compares tokens refuses it, but even \
-             then the new leader may not have read the old one's last write",
-        ),
+        promise(Guarantee::NoDamage, damage, why),
     ]
 }
 
-fn promises() -> Vec<Promise> {
+fn promises(plan: &Plan) -> Vec<Promise> {
     use Guarantee::*;
     use Holds::{Always, Never};
     let mut promises = vec![
@@ -281,7 +286,7 @@ fn promises() -> Vec<Promise> {
             "election timeouts are a fraction of a second and randomised: an election takes a few of them (Raft paper, 9.3)",
         ),
     ];
-    promises.extend(storage_promises());
+    promises.extend(storage_promises(plan));
     promises
 }
 

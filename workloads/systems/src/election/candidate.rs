@@ -191,8 +191,11 @@ impl Candidate {
 
     /// A new leader first asks what was written before it; each write names what its writer had seen.
     async fn look_at_storage(&self, leading: &Leading) {
+        let look = StoreOp::Last {
+            token: Some(Token(leading.revision)),
+        };
         while self.leads(leading.reign) {
-            if let Some(StoreResult::Last { seq, .. }) = self.store.ask(StoreOp::Last).await {
+            if let Some(StoreResult::Last { seq, .. }) = self.store.ask(look).await {
                 leading.saw(seq);
                 return;
             }
@@ -219,7 +222,7 @@ impl Candidate {
         match op {
             Op::Observe => Outcome::Ok(Answer::Status(self.status())),
             Op::Write { value } => self.write(value).await,
-            Op::Read => match self.store.ask(StoreOp::Last).await {
+            Op::Read => match self.store.ask(StoreOp::Last { token: None }).await {
                 Some(StoreResult::Last { value, .. }) => Outcome::Ok(Answer::Value(value)),
                 Some(other) => Outcome::Info(format!("the storage answered {other:?}")),
                 None => Outcome::Info("storage timed out".to_string()),

@@ -86,7 +86,7 @@ impl System for EtcdElectionSystem {
     }
 
     fn promises(&self, plan: &Plan) -> Vec<Promise> {
-        promises(ttl(plan).unwrap_or(DEFAULT_TTL))
+        promises(plan, ttl(plan).unwrap_or(DEFAULT_TTL))
     }
 
     fn options(&self) -> &'static [(&'static str, &'static str)] {
@@ -142,7 +142,7 @@ fn ttl(plan: &Plan) -> Result<Nanos, String> {
     Ok(ttl)
 }
 
-fn promises(ttl: Nanos) -> Vec<Promise> {
+fn promises(plan: &Plan, ttl: Nanos) -> Vec<Promise> {
     use Guarantee::*;
     use Holds::{Always, Never};
     let mut promises = vec![
@@ -186,7 +186,7 @@ fn promises(ttl: Nanos) -> Vec<Promise> {
              servers; then the next in the queue leads",
         ),
     ];
-    promises.extend(storage_promises());
+    promises.extend(storage_promises(plan));
     promises
 }
 

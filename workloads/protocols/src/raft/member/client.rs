@@ -15,8 +15,11 @@ const QUEUE: usize = 64;
 /// What a request to the storage is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work {
-    /// A leader's first look. Sent again until answered.
-    Look,
+    /// A leader's first look, under its token. Sent again until answered.
+    Look {
+        /// Of the reign that looks.
+        token: Token,
+    },
     /// [`splitbrain_core::Op::Read`].
     Read {
         /// To be answered.
@@ -86,12 +89,12 @@ impl Client {
             base: None,
             queue: VecDeque::new(),
         });
-        self.send(now, Work::Look, out);
+        self.send(now, Work::Look { token }, out);
     }
 
     /// Gives up what was not sent. What was sent keeps waiting: it may well be accepted.
     pub(super) fn deposed(&mut self, out: &mut Vec<Output>) {
-        self.sent.retain(|_, sent| !matches!(sent.work, Work::Look));
+        self.sent.retain(|_, sent| !matches!(sent.work, Work::Look { .. }));
         for Queued { request, .. } in self.reign.take().into_iter().flat_map(|reign| reign.queue) {
             answer(out, request, Outcome::Fail("not-leader".into()));
         }
@@ -125,7 +128,8 @@ impl Client {
         self.next_id += 1;
         let (id, due) = (self.next_id, now + self.timeout);
         let what = match work {
-            Work::Look | Work::Read { .. } => StoreOp::Last,
+            Work::Look { token } => StoreOp::Last { token: Some(token) },
+            Work::Read { .. } => StoreOp::Last { token: None },
             Work::Write { token, value, base, .. } => StoreOp::Write { token, base, value },
         };
         self.sent.insert(id, Sent { due, work });
@@ -149,7 +153,7 @@ impl Client {
                 self.saw(seq);
                 Some((request, Outcome::Ok(Answer::Value(value))))
             }
-            (Work::Look, StoreResult::Last { .. }) => None,
+            (Work::Look { .. }, StoreResult::Last { .. }) => None,
             _ => return,
         };
         self.sent.remove(&id);
@@ -180,7 +184,7 @@ impl Client {
         let why = || "storage timed out".to_string();
         for Sent { work, .. } in take_due(&mut self.sent, |sent| sent.due <= now) {
             match work {
-                Work::Look => self.send(now, Work::Look, out),
+                Work::Look { .. } => self.send(now, work, out),
                 Work::Read { request } => answer(out, request, Outcome::Fail(why())),
                 Work::Write { request, .. } => answer(out, request, Outcome::Info(why())),
             }
