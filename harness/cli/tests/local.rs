@@ -1,6 +1,6 @@
 //! Whole runs on real hosts: the main job, interrupts, kills of control, and what is left behind (nothing).
 mod common;
-use common::{Bench, PROGRAM, Ran, elections, faults};
+use common::{Bench, PROGRAM, Ran, elections, faults, verdict};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Child;
@@ -155,6 +155,25 @@ fn a_sabotaged_fault_is_an_error_not_silence() {
         let ran = bench.run(&line).exits(4);
         assert!(ran.err.contains("failed to inject"), "{sabotage}: {}", ran.err);
     }
+}
+
+/// On real hosts a seed is a schedule and no more, so a few are tried; in simulation most 60 s seeds catch it.
+#[test]
+fn a_broken_raft_is_caught_on_real_hosts_too() {
+    let caught = (1..=6).find(|seed| {
+        let bench = Bench::new();
+        let line = format!(
+            "run --mutant ignore-log --faults partition,kill --every 2s --lasting 2s --time-limit 20s --seed {seed}"
+        );
+        let ran = bench.run(&line);
+        assert!(matches!(ran.code, Some(0 | 1 | 3)), "{}", ran.err);
+        let outcome = bench.verdicts("raft");
+        verdict(&outcome, "applied-agreement")["validity"] == "invalid" && ran.code == Some(1)
+    });
+    println!(
+        "ignore-log: caught with seed {:?}",
+        caught.expect("one of six runs shows different applied entries")
+    );
 }
 
 #[test]

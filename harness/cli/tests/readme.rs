@@ -33,7 +33,9 @@ fn every_command_runs_as_it_says() {
         let command = command.trim().replace("cargo run --release -- run", "splitbrain run");
         if let Some(rest) = command.strip_prefix("splitbrain ") {
             println!("{command}");
-            bench.run(rest).exits(code);
+            // The README's paths are the project's.
+            let plans = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nemesis/plans/");
+            bench.run(&rest.replace("nemesis/plans/", plans)).exits(code);
             ran += 1;
         } else {
             assert_eq!(
@@ -56,9 +58,6 @@ fn ci_calls_the_test_command_of_the_readme() {
 fn what_the_readme_points_at_is_there() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     assert!(root.join("harness/report/docs/anomaly.png").is_file());
-    for (name, _) in splitbrain_checkers::names() {
-        assert!(!name.is_empty());
-    }
     for system in splitbrain_systems::all() {
         assert!(README.contains(system.name()), "{} is not in the README", system.name());
     }
