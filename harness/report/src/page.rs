@@ -56,7 +56,7 @@ pub fn html(run: &Run) -> String {
                     (anomalies::section(run, &picture, &anomalies))
                     (tables::promises(run))
                     (tables::checkers(run))
-                    (charts::section(&picture))
+                    (charts::section(&picture, run.verdicts))
                     (tables::faults(&picture))
                     (tables::troubles(&picture))
                     (tables::plan(run))

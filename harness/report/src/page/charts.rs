@@ -1,26 +1,26 @@
 //! Availability and latency under the faults, as pictures without a script.
 use super::scene::{p, tick_label, ticks};
-use crate::picture::Picture;
-use crate::picture::service::{Believers, Bins, Failover, believers, failovers, percentile, served};
+use crate::picture::service::{Bins, Failover, believers, failovers, leaderless, percentile, served, serving};
+use crate::picture::{Ended, OpRow, Picture};
 use crate::text::{count, instant, plural, span, visible};
 use maud::{Markup, html};
-use splitbrain_core::Nanos;
+use splitbrain_core::event::Phase;
+use splitbrain_core::{Guarantee, Nanos, Verdict};
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 948.0;
 
 /// The section.
-pub fn section(picture: &Picture) -> Markup {
+pub fn section(picture: &Picture, verdicts: &[Verdict]) -> Markup {
     let (ops, what) = served(picture);
     let bins = Bins::of(picture, &ops);
-    let (from, to) = picture.under_test();
-    let led = believers(picture, from, to);
     let over = failovers(picture);
     html! {
         section #availability aria-labelledby="availability-h" {
             h2 #availability-h { "Availability and latency under the faults" }
-            (figures(&ops, what, &led, &over, to.since(from)))
+            (figures(&ops, what))
+            (leadership(picture, verdicts, &over))
             div.card {
                 (counts(picture, &bins, what))
                 (latency(picture, &bins, what))
@@ -31,47 +31,64 @@ pub fn section(picture: &Picture) -> Markup {
     }
 }
 
-fn figures(
-    ops: &[&crate::picture::OpRow],
-    what: &str,
-    led: &[Believers],
-    over: &[Failover],
-    under_test: Nanos,
-) -> Markup {
-    use crate::picture::Ended;
+fn fact(name: &str, value: &str, note: &str) -> Markup {
+    html! {
+        div { dt { (name) } dd { (value) " " span.quiet { (note) } } }
+    }
+}
+
+fn share(part: u64, all: u64) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / all.max(1) as f64)
+}
+
+fn figures(ops: &[&OpRow], what: &str) -> Markup {
     let of = |e: Ended| ops.iter().filter(|op| op.ended == e).count() as u64;
-    let ok = of(Ended::Ok);
-    let mut taken: Vec<u64> = ops
-        .iter()
-        .filter(|op| op.ended == Ended::Ok)
-        .map(|op| op.end.since(op.start).0)
-        .collect();
+    let (ok, all) = (of(Ended::Ok), ops.len() as u64);
+    let went_well = ops.iter().filter(|op| op.ended == Ended::Ok);
+    let mut taken: Vec<u64> = went_well.map(|op| op.end.since(op.start).0).collect();
     taken.sort_unstable();
-    let none: Vec<u64> = led
-        .iter()
-        .filter(|b| b.count == 0)
-        .map(|b| b.to.since(b.from).0)
-        .collect();
-    let many: u64 = led.iter().filter(|b| b.count > 1).map(|b| b.to.since(b.from).0).sum();
-    let mut times: Vec<u64> = over.iter().map(|f| f.recovered.since(f.struck).0).collect();
-    times.sort_unstable();
-    let share = |part: u64, all: u64| format!("{:.1} %", 100.0 * part as f64 / all.max(1) as f64);
-    let at = |all: &[u64], percent| percentile(all, percent).map_or("–".into(), |n| span(Nanos(n)));
-    let fact = |name: String, value: String, note: String| {
-        html! {
-            div { dt { (name) } dd { (value) " " span.quiet { (note) } } }
-        }
-    };
+    let at = |percent| percentile(&taken, percent).map_or("–".into(), |n| span(Nanos(n)));
     html! {
         dl.facts {
-            (fact(format!("{what} ok"), share(ok, ops.len() as u64), format!("{} of {}", count(ok), count(ops.len() as u64))))
-            (fact("failed".into(), count(of(Ended::Fail)), String::new()))
-            (fact("unknown outcome".into(), count(of(Ended::Info) + of(Ended::Open)), String::new()))
-            (fact("latency p50".into(), at(&taken, 50), format!("p99 {}", at(&taken, 99))))
-            (fact("nobody led".into(), span(Nanos(none.iter().sum())), format!("{} of the time", share(none.iter().sum(), under_test.0))))
-            (fact("longest without".into(), span(Nanos(none.iter().copied().max().unwrap_or(0))), String::new()))
-            (fact("several may have led".into(), span(Nanos(many)), format!("{} of the time", share(many, under_test.0))))
-            (fact("failover p50".into(), at(&times, 50), if times.is_empty() { "no leader was struck".into() } else { format!("max {}, {}", at(&times, 100), plural(times.len() as u64, "failover", "failovers")) }))
+            (fact(&format!("{what} ok"), &share(ok, all), &format!("{} of {}", count(ok), count(all))))
+            (fact("failed", &count(of(Ended::Fail)), ""))
+            (fact("unknown outcome", &count(of(Ended::Info) + of(Ended::Open)), ""))
+            (fact("latency p50", &at(50), &format!("p99 {}", at(99))))
+        }
+    }
+}
+
+/// A figure of the checker of recovery, which measures leadership for everybody: what it says is shown, and this page
+/// measures only where it is silent.
+fn measured(verdicts: &[Verdict], name: &str) -> Option<f64> {
+    let own = verdicts.iter().find(|v| v.checker == Guarantee::Recovery.name())?;
+    let figure = own.figures.iter().find(|f| f.name == name)?;
+    figure.value.is_finite().then_some(figure.value.max(0.0))
+}
+
+fn leadership(picture: &Picture, verdicts: &[Verdict], over: &[Failover]) -> Markup {
+    let phase = picture.phases.iter().find(|p| p.phase == Phase::Faults);
+    let (from, to) = phase.map_or((Nanos::ZERO, picture.end), |p| (p.from, p.to));
+    let all = to.since(from).0;
+    let gaps: Vec<u64> = leaderless(picture, from, to).iter().map(|g| g.1.since(g.0).0).collect();
+    let percent =
+        measured(verdicts, "leaderless").unwrap_or(100.0 * gaps.iter().sum::<u64>() as f64 / all.max(1) as f64);
+    let none = Nanos((all as f64 * percent / 100.0) as u64);
+    let mut times: Vec<u64> = over.iter().map(|f| f.next.since(f.stopped).0).collect();
+    times.sort_unstable();
+    let failover = |name: &str, rank| {
+        let told = measured(verdicts, &format!("failover {name}")).map(|s| (s * 1e9) as u64);
+        told.or(percentile(&times, rank)).map_or("–".into(), |n| span(Nanos(n)))
+    };
+    let n = measured(verdicts, "failovers").map_or(times.len() as u64, |n| n as u64);
+    let several = believers(picture, from, to).into_iter().filter(|b| b.count > 1);
+    let several: u64 = several.map(|b| b.to.since(b.from).0).sum();
+    html! {
+        dl.facts {
+            (fact("nobody led", &span(none), &format!("{percent:.1} % of the time under faults")))
+            (fact("longest without", &span(Nanos(gaps.iter().copied().max().unwrap_or(0))), "under faults"))
+            (fact("failover p50", &failover("p50", 50), &format!("max {}, {}", failover("max", 100), plural(n, "failover", "failovers"))))
+            (fact("possibly several", &span(Nanos(several)), &format!("not proven; {} of the time under faults", share(several, all))))
         }
     }
 }
@@ -207,39 +224,49 @@ fn round_span(n: Nanos) -> String {
 }
 
 fn leaders(picture: &Picture) -> Markup {
-    const HEIGHT: f64 = 58.0;
-    let inner = html! {
-        text.tick x=(LEFT - 6.0) y="25" text-anchor="end" { "leaders" }
-        @for b in believers(picture, Nanos::ZERO, picture.end) {
-            @let class = match b.count { 0 => "led-none", 1 => "led-one", _ => "led-many" };
-            rect class=(class) x=(p(x(picture, b.from))) y="10" width=(p((x(picture, b.to) - x(picture, b.from)).max(0.8))) height="22" {
-                title { (plural(b.count as u64, "leader", "leaders")) ", " (instant(b.from)) " to " (instant(b.to)) " s" }
+    const HEIGHT: f64 = 74.0;
+    let bar = |class: &str, y: f64, from: Nanos, to: Nanos, title: String| {
+        html! {
+            rect class=(class) x=(p(x(picture, from))) y=(p(y)) width=(p((x(picture, to) - x(picture, from)).max(0.8))) height="16" {
+                title { (title) ", " (instant(from)) " to " (instant(to)) " s" }
             }
         }
     };
-    let note = html! { "how many may have believed: " span.led-none-text { "nobody" } ", " span.led-one-text { "one" } ", " span.led-many-text { "several" } };
-    frame(picture, "Believed leaders", note, HEIGHT, inner)
+    let inner = html! {
+        text.tick x=(LEFT - 6.0) y="20" text-anchor="end" { "serving" }
+        text.tick x=(LEFT - 6.0) y="44" text-anchor="end" { "possible" }
+        @for s in serving(picture) { (bar("led-one", 8.0, s.from, s.to, format!("epoch {} served", s.epoch))) }
+        @for (from, to) in leaderless(picture, Nanos::ZERO, picture.end) { (bar("led-none", 8.0, from, to, "nobody served".into())) }
+        @for b in believers(picture, Nanos::ZERO, picture.end).iter().filter(|b| b.count > 1) {
+            (bar("led-many", 32.0, b.from, b.to, format!("up to {} may have believed that they led", b.count)))
+        }
+    };
+    let note = html! {
+        span.led-one-text { "one" } " served or " span.led-none-text { "nobody" } " (paused, dead or deposed, and no successor yet); "
+        span.led-many-text { "several" } " may have believed at once, which is possible and not proven"
+    };
+    frame(picture, "Leaders", note, HEIGHT, inner)
 }
 
 fn failover_chart(picture: &Picture, over: &[Failover]) -> Markup {
     const HEIGHT: f64 = 130.0;
     let bottom = HEIGHT - 20.0;
-    let time = |f: &Failover| f.recovered.since(f.struck);
+    let time = |f: &Failover| f.next.since(f.stopped);
     let Some(peak) = over.iter().map(|f| time(f).0).max() else {
         return html! {};
     };
     let y = |n: u64| bottom - (bottom - 18.0) * n as f64 / peak.max(1) as f64;
     let inner = html! {
-        (grid_line(y(peak), &span(Nanos(peak))))
+        @if peak > 0 { (grid_line(y(peak), &span(Nanos(peak)))) }
         @for f in over {
-            @let (at, top) = (x(picture, f.struck), y(time(f).0));
+            @let (at, top) = (x(picture, f.stopped), y(time(f).0));
             line.stick x1=(p(at)) x2=(p(at)) y1=(p(bottom)) y2=(p(top)) {}
             circle.knob cx=(p(at)) cy=(p(top)) r="4.5" {
-                title { "fault " (f.fault) " at " (instant(f.struck)) " s: epoch " (f.old) " to " (f.new) " in " (span(time(f))) }
+                title { "epoch " (f.old) " stopped serving at " (instant(f.stopped)) " s; epoch " (f.new) " began after " (span(time(f))) }
             }
         }
     };
-    let note = html! { "from the fault that struck the leader to a leader of a higher epoch" };
+    let note = html! { "from the moment in which a leader stopped serving to the next election; none where its successor took over from it" };
     frame(picture, "Failovers", note, HEIGHT, inner)
 }
 

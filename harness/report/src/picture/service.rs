@@ -1,5 +1,10 @@
 //! How well the system served: writes and their latency by the second, who led, how long failovers took.
-use super::{Ended, OpRow, Picture, WRITE};
+//!
+//! A leader *serves* from its election (or its first claim) until the earliest of: it is deposed, killed, restarted or
+//! exits; its successor's reign begins; it is paused. A reign that is unbroken after its resume serves again from there.
+//! So at most one leader serves at any instant. That is not belief: an old leader, cut off or just woken up, may still
+//! believe that it leads, and [`believers`] counts those, as what is possible and not as what is proven.
+use super::{Ended, Lane, OpRow, Picture, State, WRITE};
 use splitbrain_core::{Epoch, Nanos};
 
 /// A stretch of time with the number of candidates that possibly believed that they led.
@@ -13,16 +18,25 @@ pub struct Believers {
     pub count: usize,
 }
 
-/// A fault that struck the leader, and the next leader.
+/// A stretch in which a leader served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// When it began, or was resumed.
+    pub from: Nanos,
+    /// When it stopped.
+    pub to: Nanos,
+    /// Its epoch.
+    pub epoch: Epoch,
+}
+
+/// From the moment in which a leader stopped serving to the next election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
-    /// Which fault.
-    pub fault: u32,
-    /// When it was seen to act.
-    pub struck: Nanos,
-    /// When a higher epoch's leader was known.
-    pub recovered: Nanos,
-    /// The epoch that was struck.
+    /// When it stopped.
+    pub stopped: Nanos,
+    /// When the next reign began.
+    pub next: Nanos,
+    /// The epoch of the leader that stopped.
     pub old: Epoch,
     /// The epoch that followed.
     pub new: Epoch,
@@ -121,38 +135,66 @@ pub fn believers(picture: &Picture, from: Nanos, to: Nanos) -> Vec<Believers> {
     out
 }
 
-/// For each fault that struck the newest leader and ended its reign: how long until a higher epoch had one.
-pub fn failovers(picture: &Picture) -> Vec<Failover> {
-    let mut starts: Vec<(Nanos, Epoch)> = picture
-        .lanes
-        .iter()
-        .flat_map(|l| &l.reigns)
-        .map(|r| (r.from, r.epoch))
-        .collect();
-    starts.sort_unstable();
-    let mut out: Vec<Failover> = Vec::new();
-    for fault in &picture.faults {
-        let Some(struck) = fault.from else { continue };
-        let newest = starts.iter().take_while(|s| s.0 <= struck).map(|s| s.1).max();
-        let lanes = fault.targets.iter().filter_map(|t| picture.lane(*t));
-        let mut reigns = lanes.flat_map(|l| &picture.lanes[l].reigns);
-        let Some(old) = reigns.find(|r| r.from <= struck && struck <= r.to && Some(r.epoch) == newest) else {
-            continue;
-        };
-        let next = starts.iter().find(|s| s.0 > struck && s.1 > old.epoch);
-        let Some(&(recovered, new)) = next else { continue };
-        // A leader that outlived its fault was deposed by something else, later.
-        let outlived = fault.healed.is_some_and(|healed| old.to > healed && recovered > healed);
-        if !outlived && out.iter().all(|f| f.new != new) {
-            let (fault, old) = (fault.number, old.epoch);
-            out.push(Failover {
-                fault,
-                struck,
-                recovered,
-                old,
-                new,
-            });
+/// When a leader served, in order; no two stretches overlap.
+pub fn serving(picture: &Picture) -> Vec<Serving> {
+    by_reign(picture).into_iter().flatten().collect()
+}
+
+/// The stretches in which each reign served, the reigns in the order in which they began.
+fn by_reign(picture: &Picture) -> Vec<Vec<Serving>> {
+    let mut reigns: Vec<(Nanos, Epoch, Nanos, &Lane)> = Vec::new();
+    for lane in &picture.lanes {
+        reigns.extend(lane.reigns.iter().map(|r| (r.from, r.epoch, r.to, lane)));
+    }
+    reigns.sort_by_key(|r| (r.0, r.1));
+    let stretches = |(i, &(from, epoch, to, lane)): (usize, &(Nanos, Epoch, Nanos, &Lane))| {
+        let to = reigns.get(i + 1).map_or(to, |successor| to.min(successor.0));
+        let (mut at, mut out) = (from, Vec::new());
+        let paused = lane.states.iter().filter(|s| s.state == State::Paused && s.to > from);
+        for pause in paused {
+            out.push((at, pause.from.min(to)));
+            at = pause.to;
         }
+        out.push((at, to));
+        out.retain(|(from, to)| from < to);
+        out.into_iter().map(|(from, to)| Serving { from, to, epoch }).collect()
+    };
+    reigns.iter().enumerate().map(stretches).collect()
+}
+
+/// The stretches of `from..to` in which nobody served.
+pub fn leaderless(picture: &Picture, from: Nanos, to: Nanos) -> Vec<(Nanos, Nanos)> {
+    let mut at = from;
+    let mut out = Vec::new();
+    for s in serving(picture) {
+        if s.to > at && s.from < to {
+            out.push((at, s.from));
+            at = s.to;
+        }
+    }
+    out.push((at, to));
+    out.retain(|(from, to)| from < to);
+    out
+}
+
+/// For each reign but the first: from the end of the last service before it to its beginning. Zero where its leader
+/// took over from one that still served.
+pub fn failovers(picture: &Picture) -> Vec<Failover> {
+    let mut out = Vec::new();
+    let mut last: Option<Serving> = None;
+    let mut begins: Vec<(Nanos, Epoch)> = Vec::new();
+    for lane in &picture.lanes {
+        begins.extend(lane.reigns.iter().map(|r| (r.from, r.epoch)));
+    }
+    begins.sort_unstable();
+    for ((next, new), served) in begins.into_iter().zip(by_reign(picture)) {
+        out.extend(last.map(|last| Failover {
+            stopped: last.to,
+            next,
+            old: last.epoch,
+            new,
+        }));
+        last = served.last().copied().or(last);
     }
     out
 }

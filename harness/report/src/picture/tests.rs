@@ -1,4 +1,4 @@
-use super::service::{believers, failovers};
+use super::service::{believers, failovers, leaderless, serving};
 use super::*;
 use crate::synthetic::{self, host, name};
 use splitbrain_core::event::FaultStep;
@@ -214,37 +214,78 @@ fn leaderless_time_and_failovers_follow_from_the_reigns() {
     let led = believers(&p, ms(5_000), ms(7_000));
     let counts: Vec<(u64, usize)> = led.iter().map(|b| (b.to.0 / 1_000_000, b.count)).collect();
     assert_eq!(counts, [(6_100, 1), (6_900, 2), (7_000, 1)]);
-    let none: u64 = believers(&p, ms(16_000), ms(20_000))
-        .iter()
-        .filter(|b| b.count == 0)
-        .map(|b| b.to.0 - b.from.0)
-        .sum();
-    assert_eq!(none, ms(19_600).0 - ms(18_004).0);
-    let over: Vec<(u32, u64, u64)> = failovers(&p).iter().map(|f| (f.fault, f.old.0, f.new.0)).collect();
-    assert_eq!(over, [(1, 1, 2), (2, 2, 3), (3, 3, 5), (6, 5, 6), (7, 6, 7), (9, 7, 8)]);
+    assert_eq!(leaderless(&p, ms(16_000), ms(20_000)), [(ms(18_004), ms(19_600))]);
+    let over: Vec<(u64, u64)> = failovers(&p).iter().map(|f| (f.old.0, f.new.0)).collect();
+    assert_eq!(over, [(1, 2), (2, 3), (3, 5), (5, 6), (6, 7), (7, 8), (8, 9)]);
+    let served = serving(&p);
+    assert!(served.windows(2).all(|w| w[0].to <= w[1].from));
+}
+
+/// A leader elected at 10 ms and paused from 20 to 40 ms, then what `after` says.
+fn paused(after: impl Fn(&mut Lines)) -> Picture {
+    let hosts = vec![host(1)];
+    let mut lines = Lines::default();
+    lines
+        .elected(10, 5, 1)
+        .act(20, Kind::Ok, Action::Pause { hosts: hosts.clone() });
+    lines.act(40, Kind::Ok, Action::Resume { hosts });
+    after(&mut lines);
+    lines.picture()
+}
+
+fn served(picture: &Picture) -> Vec<(u64, u64)> {
+    let stretches = serving(picture).into_iter();
+    stretches.map(|s| (s.from.0 / 1_000_000, s.to.0 / 1_000_000)).collect()
+}
+
+fn took(picture: &Picture) -> Vec<u64> {
+    let over = failovers(picture).into_iter();
+    over.map(|f| f.next.since(f.stopped).0 / 1_000_000).collect()
 }
 
 #[test]
-fn a_leader_that_outlived_its_fault_is_no_failover() {
-    let healed_at = |t: u64| {
-        let hosts = vec![host(1)];
-        let mut lines = Lines::default();
-        lines
-            .elected(10, 5, 1)
-            .act(20, Kind::Ok, Action::Pause { hosts: hosts.clone() });
-        lines.act(t, Kind::Ok, Action::Resume { hosts });
-        if let Body::Fault(step) = lines.0[2].body.clone() {
-            lines.0[2].body = Body::Heal(step);
-        }
-        lines.deposed(50, 1).elected(60, 6, 2);
-        failovers(&lines.picture()).len()
-    };
-    assert_eq!(
-        healed_at(30),
-        0,
-        "it led on after the healing and was deposed by something else"
-    );
-    assert_eq!(healed_at(50), 1);
+fn a_paused_leader_does_not_serve_and_an_unbroken_one_serves_again() {
+    let p = paused(|lines| {
+        lines.deposed(50, 1).elected(65, 6, 2);
+    });
+    assert_eq!(served(&p), [(10, 20), (40, 50)]);
+    assert_eq!(took(&p), [15]);
+    assert_eq!(leaderless(&p, ms(10), ms(65)), [(ms(20), ms(40)), (ms(50), ms(65))]);
+}
+
+#[test]
+fn a_successor_takes_over_and_a_leader_that_wakes_up_after_it_serves_no_more() {
+    let p = paused(|lines| {
+        // Of two hosts, the other is elected in mid-pause.
+        let body = Body::Elected {
+            host: host(2),
+            epoch: Epoch(6),
+            token: None,
+            reign: Reign(1),
+        };
+        lines.push(30, Process::Host(host(2)), Kind::Info, body);
+        lines.deposed(50, 1);
+        lines.push(60, Process::Control, Kind::Info, Body::Phase { phase: Phase::End });
+    });
+    assert_eq!(served(&p), [(10, 20), (30, 60)]);
+    assert_eq!(took(&p), [10]);
+    assert_eq!(believers(&p, ms(30), ms(60))[0].count, 2, "both may have believed");
+}
+
+#[test]
+fn a_leader_that_is_deposed_while_it_is_paused_stopped_at_the_pause() {
+    let p = paused(|lines| {
+        lines.0.insert(2, lines.0[0].clone());
+        lines.0[2].time = ms(35);
+        lines.0[2].body = Body::Deposed {
+            host: host(1),
+            reign: Reign(1),
+            why: "w".into(),
+        };
+        lines.elected(55, 6, 2);
+    });
+    assert_eq!(served(&p), [(10, 20)]);
+    assert_eq!(took(&p), [35]);
 }
 
 #[test]
