@@ -52,7 +52,8 @@ pub fn script_json(value: &serde_json::Value) -> String {
     out
 }
 
-/// A span or instant with a unit and three or four digits: `850 µs`, `12.3 ms`, `4.20 s`, `2 min 5 s`.
+/// A span or instant with a unit and three or four digits: `850 µs`, `12.3 ms`, `4.20 s`, `2 min 5 s`, `5 h 3 min`,
+/// `11 d 13 h`.
 pub fn span(n: Nanos) -> String {
     let s = n.as_secs_f64();
     match n.0 {
@@ -61,7 +62,9 @@ pub fn span(n: Nanos) -> String {
         n if n < 100_000_000 => format!("{:.1} ms", s * 1e3),
         n if n < 1_000_000_000 => format!("{:.0} ms", s * 1e3),
         n if n < 120_000_000_000 => format!("{s:.2} s"),
-        n => format!("{} min {} s", n / 60_000_000_000, n / 1_000_000_000 % 60),
+        n if n < 3_600_000_000_000 => format!("{} min {} s", n / 60_000_000_000, n / 1_000_000_000 % 60),
+        n if n < 172_800_000_000_000 => format!("{} h {} min", n / 3_600_000_000_000, n / 60_000_000_000 % 60),
+        n => format!("{} d {} h", n / 86_400_000_000_000, n / 3_600_000_000_000 % 24),
     }
 }
 
@@ -125,6 +128,9 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!(span(Nanos::millis(4_200)), "4.20 s");
         assert_eq!(span(Nanos::secs(125)), "2 min 5 s");
+        assert_eq!(span(Nanos::secs(3_599)), "59 min 59 s");
+        assert_eq!(span(Nanos::secs(3_600)), "1 h 0 min");
+        assert_eq!(span(Nanos::secs(16_665 * 60)), "11 d 13 h");
         assert_eq!(instant(Nanos::millis(12_346)), "12.346");
         assert_eq!(count(1_234_567), "1\u{2009}234\u{2009}567");
         assert_eq!(figure(0.12345, "s"), "0.123 s");
