@@ -12,6 +12,7 @@ use splitbrain_core::{Body, Guarantee, Holds, Promise, Proof, Severity, Validity
 enum Found {
     Held,
     Unseen,
+    Unpromised,
     Broken(u64),
     Hazard(u64),
     NotJudged(String),
@@ -41,6 +42,7 @@ fn found(verdicts: &[Verdict], guarantee: Guarantee, promised: bool) -> Found {
     match verdicts.iter().find(|v| v.checker == guarantee.name()) {
         Some(v) if v.validity == Validity::Valid && promised => Found::Held,
         Some(v) if v.validity == Validity::Valid => Found::Unseen,
+        _ if !promised => Found::Unpromised,
         Some(v) => Found::NotJudged(v.summary.clone()),
         None => Found::NotJudged("no checker judged it in this run".into()),
     }
@@ -126,6 +128,7 @@ fn found_cell(found: &Found) -> Markup {
     html! {
         @match found {
             Found::Unseen => { span.quiet { "– none seen" } }
+            Found::Unpromised => { span.quiet { "– not promised, not judged" } }
             Found::Held => span.badge.valid { "✓ held" },
             Found::Broken(n) => { span.badge.violation { "▲ broken" } " " span.quiet { (count(*n)) "×" } },
             Found::Hazard(n) => { span.badge.hazard { "◆ hazard seen" } " " span.quiet { (count(*n)) "×" } },
@@ -314,5 +317,10 @@ mod tests {
             found(&[Verdict::unknown("exclusion", "nobody led".into())], g, true),
             Found::NotJudged("nobody led".into())
         );
+        assert_eq!(
+            found(&[Verdict::unknown("exclusion", "nobody led".into())], g, false),
+            Found::Unpromised
+        );
+        assert_eq!(found(&[], g, false), Found::Unpromised);
     }
 }
