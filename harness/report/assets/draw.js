@@ -25,8 +25,8 @@ function hatch(ground, line) {
 
 // The view in microseconds, and the layout in pixels; both change with every zoom or resize.
 const view = { from: 0, to: run.end };
-const box = { width: 0, left: 0, rows: 1, top: 0, height: 0, lane: 52 };
-const FAULT_ROW = 18, MARKS = 18, AXIS = 34, MAX_ROWS = 6;
+const box = { width: 0, left: 0, rows: 1, top: 0, height: 0 };
+const FAULT_ROW = 18, MARKS = 18, AXIS = 34, MAX_ROWS = 6, LANE = 52, LOW_LANE = 24;
 
 // Faults that overlap get rows of their own; more than MAX_ROWS at once share the last.
 const free = [];
@@ -44,7 +44,9 @@ function layout() {
   box.marks = AXIS;
   box.faults = box.marks + MARKS;
   box.top = box.faults + box.rows * FAULT_ROW + 8;
-  box.density = box.top + run.lanes.length * box.lane + 4;
+  let y = box.top;
+  for (const lane of run.lanes) { lane.y = y; y += lane.low ? LOW_LANE : LANE; }
+  box.density = y + 4;
   box.height = box.density + 44;
 }
 

@@ -5,8 +5,9 @@ const TICKS = 3000;
 const OUTCOMES = ["ok", "fail", "info", "info"];
 
 function drawLane(c, lane, i) {
-  const y = box.top + i * box.lane;
+  const y = lane.y;
   c.strokeStyle = colors.line; c.beginPath(); c.moveTo(0, y + 0.5); c.lineTo(box.width, y + 0.5); c.stroke();
+  if (lane.low) return label(c, `${lane.name} ${lane.role}`, y + 13, false);
   label(c, lane.name, y + 18, true);
   if (lane.role !== lane.name) label(c, lane.role, y + 33, false);
   if (i === run.storage) return drawStores(c, y);
@@ -94,7 +95,7 @@ function drawOps(c) {
   const { w, all, by } = countOps(first, last);
   if (last - first > TICKS) {
     const peak = most(by);
-    run.lanes.forEach((_, i) => bars(c, by, i * w, w, box.top + i * box.lane + 35, 12, peak));
+    run.lanes.forEach((lane, i) => bars(c, by, i * w, w, lane.y + 35, 12, peak));
   } else {
     // Long operations begin before the window: look back as far as the longest plausible one.
     const back = lower(table.ops.start, view.from - 30e6);
@@ -103,7 +104,7 @@ function drawOps(c) {
       const x0 = Math.max(box.left, X(table.ops.start[i])), x1 = X(table.ops.start[i] + table.ops.length[i]);
       const k = table.ops.code[i] & 3, write = table.ops.code[i] >> 2 === 1;
       c.fillStyle = colors[OUTCOMES[k]];
-      c.fillRect(x0, box.top + table.ops.lane[i] * box.lane + (write ? 42 : 36), Math.max(1.5, Math.min(x1, box.width) - x0), 4);
+      c.fillRect(x0, run.lanes[table.ops.lane[i]].y + (write ? 42 : 36), Math.max(1.5, Math.min(x1, box.width) - x0), 4);
     }
   }
   label(c, "operations", box.density + 16, false);

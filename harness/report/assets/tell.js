@@ -17,8 +17,8 @@ function under(x, y) {
     const row = Math.floor((y - box.faults) / FAULT_ROW);
     for (const f of run.faults) if (f.row === row && inside(f.from, f.to)) lines.push(`fault ${f.n}: ${f.kind}`, f.what, `${time(f.from)} to ${f.healed ? time(f.to) : "the end, not healed"}`, ...(f.aim ? [`aim: ${f.aim}`] : []));
   } else if (y < box.density) {
-    const i = Math.min(run.lanes.length - 1, Math.floor((y - box.top) / box.lane));
-    tellLane(run.lanes[i], i, t, (y - box.top) % box.lane, inside, lines);
+    const i = run.lanes.findLastIndex((lane) => lane.y <= y), lane = run.lanes[i];
+    if (lane && !lane.low) tellLane(lane, i, t, y - lane.y, inside, lines);
   } else if (table) {
     const a = lower(table.ops.start, t - reach), b = lower(table.ops.start, t + reach), n = [0, 0, 0];
     for (let k = a; k < b; k++) n[Math.min(2, table.ops.code[k] & 3)]++;

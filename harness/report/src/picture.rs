@@ -142,17 +142,6 @@ impl Picture {
     pub fn elections(&self) -> usize {
         self.lanes.iter().map(|l| l.reigns.len()).sum()
     }
-
-    /// From the first operation's phase to the last: where availability is worth measuring. Empty phases: the whole.
-    pub fn under_test(&self) -> (Nanos, Nanos) {
-        let of = |p: Phase| self.phases.iter().find(|s| s.phase == p);
-        let from = of(Phase::Faults).map_or(Nanos::ZERO, |s| s.from);
-        let to = of(Phase::Recovery)
-            .or(of(Phase::Heal))
-            .or(of(Phase::Faults))
-            .map_or(self.end, |s| s.to);
-        (from, to.max(from))
-    }
 }
 
 struct Fold {
@@ -338,6 +327,13 @@ impl Fold {
                     p.tokens.insert(token, reign.epoch);
                 }
             }
+        }
+        let mut asked = vec![false; p.lanes.len()];
+        p.ops.iter().for_each(|op| asked[op.lane] = true);
+        for (lane, asked) in p.lanes.iter_mut().zip(asked) {
+            let name = lane.host.name;
+            lane.low =
+                !asked && lane.is_bare() && !p.faults.iter().any(|f| f.from.is_some() && f.targets.contains(&name));
         }
         p.epochs.sort_unstable();
         p.epochs.dedup();

@@ -1,5 +1,5 @@
 //! Each anomaly: a zoomed picture, its story, the events that prove it, and the way back to the run.
-use super::scene::{Mark, Scene, lanes_of};
+use super::scene::{Mark, Scene, Size, lanes_of};
 use crate::picture::Picture;
 use crate::text::{clip, count, instant, visible};
 use crate::{Run, words};
@@ -133,6 +133,7 @@ fn scene<'a>(picture: &'a Picture, n: &Numbered, evidence: &[&Event], from: Nano
         lanes: lanes_of(picture, &hosts, evidence.iter().any(stored)),
         marks: marks.collect(),
         label: format!("Timeline of anomaly {}: {}", n.number, visible(&n.anomaly.title)),
+        size: Size::WIDE,
     }
 }
 
@@ -163,7 +164,7 @@ fn linked(line: &str, n: &Numbered, evidence: &[&Event]) -> Markup {
 fn table(number: usize, evidence: &[&Event]) -> Markup {
     html! {
         div.scroll tabindex="0" role="group" aria-label="The events that prove it" {
-            table.evidence {
+            table.evidence.stack {
                 thead { tr {
                     th scope="col" { span.sr { "mark" } } th scope="col" { "index" } th scope="col" { "time" }
                     th scope="col" { "process" } th scope="col" { "type" } th scope="col" { "f" } th scope="col" { "value" }
@@ -172,7 +173,7 @@ fn table(number: usize, evidence: &[&Event]) -> Markup {
                     @for (i, event) in evidence.iter().enumerate() {
                         tr id=(format!("a{number}e{}", i + 1)) {
                             td { span.num { (i + 1) } }
-                            td.n { (event.index) }
+                            td.n data-label="#" { (event.index) }
                             td.n { (instant(event.time)) " s" }
                             td { (process(event.process)) }
                             td { (kind(event.kind)) }
@@ -191,7 +192,7 @@ fn value(event: &Event) -> Markup {
     let f = json["f"].as_str().unwrap_or_default();
     html! {
         td { (f) }
-        td.value { code { (clip(&json["value"].to_string(), 300)) } @if let Some(e) = &event.error { " " (clip(e, 200)) } }
+        td.value.own-line { code { (clip(&json["value"].to_string(), 300)) } @if let Some(e) = &event.error { " " (clip(e, 200)) } }
     }
 }
 

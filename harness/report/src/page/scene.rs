@@ -26,50 +26,93 @@ pub struct Scene<'a> {
     pub marks: Vec<Mark>,
     /// What the picture shows, for those who cannot see it.
     pub label: String,
+    /// Its measures.
+    pub size: Size,
 }
 
-const WIDTH: f64 = 960.0;
-const LEFT: f64 = 84.0;
-const RIGHT: f64 = 948.0;
+/// The measures of a drawing. One for desks and one for phones: a wide one that is scaled down cannot be read, and one
+/// that scrolls hides the proof.
+#[derive(Clone, Copy)]
+pub struct Size {
+    width: f64,
+    left: f64,
+    right: f64,
+    ticks: u64,
+    /// How many storage ticks are drawn one by one; beyond that every n-th.
+    stores: usize,
+}
+
+impl Size {
+    /// For windows of 600 px and more.
+    pub const WIDE: Size = Size {
+        width: 960.0,
+        left: 84.0,
+        right: 948.0,
+        ticks: 7,
+        stores: 600,
+    };
+    /// For phones.
+    const NARROW: Size = Size {
+        width: 340.0,
+        left: 54.0,
+        right: 330.0,
+        ticks: 3,
+        stores: 200,
+    };
+}
+
 const AXIS: f64 = 24.0;
 const FAULT_ROW: f64 = 20.0;
 const LANE_HEIGHT: f64 = 56.0;
-
-/// How many storage ticks are drawn one by one; beyond that every n-th.
-const MAX_TICKS: usize = 600;
+const LOW_LANE_HEIGHT: f64 = 26.0;
 
 impl Scene<'_> {
     fn x(&self, t: Nanos) -> f64 {
         let span = self.to.since(self.from).0.max(1) as f64;
         let at = t.0 as f64 - self.from.0 as f64;
-        (LEFT + (RIGHT - LEFT) * at / span).clamp(LEFT, RIGHT)
+        let Size { left, right, .. } = self.size;
+        (left + (right - left) * at / span).clamp(left, right)
     }
 
     fn shows(&self, from: Nanos, to: Nanos) -> bool {
         from <= self.to && to >= self.from
     }
 
-    /// The picture as SVG.
-    pub fn svg(&self) -> Markup {
+    /// The picture as SVG, drawn twice: of the two the window's width chooses one.
+    pub fn svg(mut self) -> Markup {
+        let wide = self.drawn();
+        self.size = Size::NARROW;
+        html! {
+            div.scroll.wide-only tabindex="0" role="group" aria-label=(self.label) { (wide) }
+            div.narrow-only { (self.drawn()) }
+        }
+    }
+
+    fn drawn(&self) -> Markup {
         let rows = self.fault_rows();
         let top = AXIS + FAULT_ROW * rows.iter().map(|r| r.0 + 1).max().unwrap_or(1) as f64 + 14.0;
-        let height = top + LANE_HEIGHT * self.lanes.len() as f64 + 6.0;
+        let height = self.lane_top(top, self.lanes.len()) + 6.0;
         html! {
-            div.scroll tabindex="0" role="group" aria-label=(self.label) {
-                svg.scene viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(self.label) {
-                    (self.axis(height))
-                    text.name x="6" y=(AXIS + 14.0) { "faults" }
-                    @for (row, i) in &rows { (self.fault(*row, *i)) }
-                    @for (row, lane) in self.lanes.iter().enumerate() { (self.lane(*lane, top + LANE_HEIGHT * row as f64)) }
-                    (self.evidence(top, height))
-                }
+            svg.scene viewBox=(format!("0 0 {} {height}", self.size.width)) role="img" aria-label=(self.label) {
+                (self.axis(height))
+                text.name x="6" y=(AXIS + 14.0) { "faults" }
+                @for (row, i) in &rows { (self.fault(*row, *i)) }
+                @for (row, lane) in self.lanes.iter().enumerate() { (self.lane(*lane, self.lane_top(top, row))) }
+                (self.evidence(top, height))
             }
         }
     }
 
+    /// Where the lane in that row begins, if the first begins at `top`.
+    fn lane_top(&self, top: f64, row: usize) -> f64 {
+        let low = |lane: &usize| self.picture.lanes[*lane].low;
+        let height = |lane| if low(lane) { LOW_LANE_HEIGHT } else { LANE_HEIGHT };
+        top + self.lanes[..row].iter().map(height).sum::<f64>()
+    }
+
     fn axis(&self, height: f64) -> Markup {
         html! {
-            @for t in ticks(self.from, self.to, 7) {
+            @for t in ticks(self.from, self.to, self.size.ticks) {
                 @let x = self.x(t);
                 line.grid x1=(p(x)) x2=(p(x)) y1="16" y2=(p(height)) {}
                 text.tick x=(p(x)) y="11" text-anchor="middle" { (tick_label(t, self.to.since(self.from))) }
@@ -118,9 +161,9 @@ impl Scene<'_> {
     fn lane(&self, index: usize, y: f64) -> Markup {
         let lane = &self.picture.lanes[index];
         html! {
-            line.lane-line x1="0" x2=(WIDTH) y1=(p(y)) y2=(p(y)) {}
-            text.name x="6" y=(p(y + 24.0)) { (lane.host.name) }
-            @if lane.host.role.name() != lane.host.name.as_str() { text.role x="6" y=(p(y + 38.0)) { (lane.host.role.name()) } }
+            line.lane-line x1="0" x2=(self.size.width) y1=(p(y)) y2=(p(y)) {}
+            text.name x="6" y=(p(y + if lane.low { 18.0 } else { 24.0 })) { (lane.host.name) }
+            @if !lane.low && lane.host.role.name() != lane.host.name.as_str() { text.role x="6" y=(p(y + 38.0)) { (lane.host.role.name()) } }
             @if self.picture.storage() == Some(index) {
                 (self.storage(y))
             } @else {
@@ -207,9 +250,9 @@ impl Scene<'_> {
         let first = stores.partition_point(|s| s.time < self.from);
         let last = stores.partition_point(|s| s.time <= self.to);
         let shown = &stores[first..last];
-        let step = shown.len().div_ceil(MAX_TICKS).max(1);
+        let step = shown.len().div_ceil(self.size.stores).max(1);
         html! {
-            line.grid x1=(LEFT) x2=(RIGHT) y1=(p(y + 30.0)) y2=(p(y + 30.0)) {}
+            line.grid x1=(self.size.left) x2=(self.size.right) y1=(p(y + 30.0)) y2=(p(y + 30.0)) {}
             // Refused writes are few and are what the eye looks for: none of them is left out.
             @for (i, row) in shown.iter().enumerate().filter(|(i, r)| i % step == 0 || r.seq.is_none()) {
                 @let x = self.x(row.time);
@@ -227,10 +270,10 @@ impl Scene<'_> {
         let mut taken: Vec<(f64, f64)> = Vec::new();
         html! {
             @for (i, mark) in self.marks.iter().enumerate() {
-                @let x = self.x(mark.time).max(LEFT + 2.0);
+                @let x = self.x(mark.time).max(self.size.left + 2.0);
                 @let row = mark.lane.and_then(|lane| self.lanes.iter().position(|l| *l == lane));
-                @let base = row.map_or(top - 10.0, |row| top + LANE_HEIGHT * row as f64 + 44.0);
-                @let (cx, cy) = place(&mut taken, x, base);
+                @let base = row.map_or(top - 10.0, |row| self.lane_top(top, row) + 44.0);
+                @let (cx, cy) = place(&mut taken, x, base, self.size.right);
                 // What lies outside stands hollow at the edge, and no line claims that it happened there.
                 @let inside = self.shows(mark.time, mark.time);
                 @if inside { line.proof x1=(p(x)) x2=(p(x)) y1="18" y2=(p(height)) {} }
@@ -249,15 +292,15 @@ impl Scene<'_> {
 }
 
 /// A place for a marker near (x, y) that covers no other marker: to the right, as far as there is room, then upwards.
-fn place(taken: &mut Vec<(f64, f64)>, x: f64, y: f64) -> (f64, f64) {
-    let mut at = (x.min(RIGHT - 4.0), y);
+fn place(taken: &mut Vec<(f64, f64)>, x: f64, y: f64, right: f64) -> (f64, f64) {
+    let mut at = (x.min(right - 4.0), y);
     while taken
         .iter()
         .any(|t| (t.0 - at.0).abs() < 18.0 && (t.1 - at.1).abs() < 18.0)
     {
         at.0 += 19.0;
-        if at.0 > RIGHT {
-            at = (x.min(RIGHT - 4.0), at.1 - 19.0);
+        if at.0 > right {
+            at = (x.min(right - 4.0), at.1 - 19.0);
         }
     }
     taken.push(at);
@@ -330,7 +373,7 @@ mod tests {
     fn markers_never_cover_each_other() {
         let mut taken = Vec::new();
         for _ in 0..60 {
-            place(&mut taken, 900.0, 200.0);
+            place(&mut taken, 900.0, 200.0, 948.0);
         }
         for (i, a) in taken.iter().enumerate() {
             for b in &taken[..i] {

@@ -95,7 +95,7 @@ pub fn promises(run: &Run) -> Markup {
         section #promises aria-labelledby="promises-h" {
             h2 #promises-h { "What was promised, and what was not" }
             div.scroll tabindex="0" role="group" aria-label="Promises" {
-                table {
+                table.stack {
                     thead { tr {
                         th scope="col" { "guarantee" } th scope="col" { "promised" } th scope="col" { "found" } th scope="col" { "why, and who says so" }
                     } }
@@ -103,17 +103,17 @@ pub fn promises(run: &Run) -> Markup {
                         @for p in promised {
                             tr {
                                 td { code { (p.guarantee.name()) } @if let Some(w) = p.within { br; span.quiet { "within " (span(w)) } } }
-                                td { (holds(p, &tried)) }
+                                td.own-line data-label="promised " { (holds(p, &tried)) }
                                 td { (found_cell(&found(run.verdicts, p.guarantee, p.holds != Holds::Never))) }
-                                td.wide { (visible(&p.source)) }
+                                td.wide.own-line { (visible(&p.source)) }
                             }
                         }
                         @for g in rest {
                             tr {
                                 td { code { (g.name()) } }
-                                td { "never promised" }
+                                td.own-line data-label="promised " { "never promised" }
                                 td { (found_cell(&found(run.verdicts, g, false))) }
-                                td.wide.quiet { "The system says nothing of it." }
+                                td.wide.quiet.own-line { "The system says nothing of it." }
                             }
                         }
                         @if promised.is_empty() { tr { td colspan="4" { "The system promises nothing." } } }
@@ -144,7 +144,7 @@ pub fn checkers(run: &Run) -> Markup {
             h2 #checkers-h { "What each checker said" }
             @if run.verdicts.is_empty() { p.quiet { "No checker judged this run." } }
             div.scroll tabindex="0" role="group" aria-label="Verdicts" {
-                table {
+                table.stack {
                     thead { tr {
                         th scope="col" { "checker" } th scope="col" { "verdict" } th scope="col" { "violations" }
                         th scope="col" { "hazards" } th scope="col" { "summary" } th scope="col" { "figures" }
@@ -154,10 +154,10 @@ pub fn checkers(run: &Run) -> Markup {
                             tr {
                                 td { code { (visible(&v.checker)) } }
                                 td { span class=(format!("badge {}", words::validity(v.validity))) { (words::symbol(v.validity)) " " (words::validity(v.validity)) } }
-                                td.n { (dash(words::total(v, Severity::Violation))) }
-                                td.n { (dash(words::total(v, Severity::Hazard))) }
-                                td.wide { (visible(&v.summary)) }
-                                td { @for f in &v.figures {
+                                td.n data-label="violations " { (dash(words::total(v, Severity::Violation))) }
+                                td.n data-label="hazards " { (dash(words::total(v, Severity::Hazard))) }
+                                td.wide.own-line { (visible(&v.summary)) }
+                                td.own-line { @for f in &v.figures {
                                     div.figure { span.quiet { (visible(&f.name)) } " " b { (visible(&figure(f.value, &f.unit))) } }
                                 } }
                             }
@@ -181,7 +181,7 @@ pub fn faults(picture: &Picture) -> Markup {
             @if picture.faults.is_empty() { p.quiet { "None was injected." } }
             @else {
                 div.scroll tabindex="0" role="group" aria-label="Faults" {
-                    table {
+                    table.stack {
                         thead { tr {
                             th scope="col" { "fault" } th scope="col" { "began" } th scope="col" { "healed" } th scope="col" { "what" }
                             th scope="col" { "targets" } th scope="col" { "aim" } th scope="col" { "seen where it acted" }
@@ -198,23 +198,23 @@ fn fault(picture: &Picture, f: &FaultSpan) -> Markup {
     let targets: Vec<String> = f.targets.iter().map(|t| t.to_string()).collect();
     html! {
         tr id=(format!("f{}", f.number)) {
-            td.n { (f.number) }
-            td.n { @match f.from {
+            td.n data-label="fault " { (f.number) }
+            td.n data-label="began " { @match f.from {
                 Some(t) => { (instant(t)) " s" },
                 None => { (instant(f.asked)) " s" br; b { "took no effect" } },
             } }
-            td.n { @match (f.from, f.healed) {
+            td.n data-label="healed " { @match (f.from, f.healed) {
                 (Some(from), Some(t)) => { (instant(t)) " s" br; span.quiet { "after " (span(t.since(from))) } },
                 (Some(_), None) => { b { "not seen" } },
                 (None, _) => { "–" },
             } }
-            td { span class=(format!("dot {}", f.kind.map_or("none", FaultKind::name))) {} " " (visible(&f.what)) }
-            td { (targets.join(" ")) }
-            td { @match &f.aimed {
+            td.own-line { span class=(format!("dot {}", f.kind.map_or("none", FaultKind::name))) {} " " (visible(&f.what)) }
+            td.own-line data-label="targets " { (targets.join(" ")) }
+            td.own-line data-label="aim " { @match &f.aimed {
                 Some(aim) => { (hit(aim.hit)) " " span.quiet { (aim.target) } br; span.quiet { (clip(&aim.why, 160)) } },
                 None => { "–" },
             } }
-            td {
+            td.own-line {
                 (proofs(&f.proofs))
                 @if !f.heal_proofs.is_empty() { details { summary.quiet { "healed: " (plural(f.heal_proofs.len() as u64, "proof", "proofs")) } (proofs(&f.heal_proofs)) } }
                 @for e in &f.errors { div { span.badge.unknown { "! failed" } " " (clip(e, 240)) } }
@@ -253,7 +253,7 @@ pub fn troubles(picture: &Picture) -> Markup {
             section #troubles aria-labelledby="troubles-h" {
                 h2 #troubles-h { "What broke without being asked" }
                 div.scroll tabindex="0" role="group" aria-label="Troubles" {
-                    table {
+                    table.stack {
                         thead { tr { th scope="col" { "time" } th scope="col" { "host" } th scope="col" { "what" } } }
                         tbody { @for (time, host, what) in &picture.troubles {
                             tr { td.n { (instant(*time)) " s" } td { (host) } td.wide { code.long { (clip(what, 300)) } } }

@@ -1,6 +1,6 @@
 //! The main timeline: a canvas, its controls, and the data that the script draws from.
 use super::anomalies::Numbered;
-use super::scene::{Scene, ticks};
+use super::scene::{Scene, Size, ticks};
 use crate::columns::{Columns, density};
 use crate::picture::{Ending, Lane, OPERATIONS, Picture};
 use crate::text::{clip, script_json, visible};
@@ -63,6 +63,7 @@ fn whole(picture: &Picture) -> Scene<'_> {
         lanes: (0..picture.lanes.len()).collect(),
         marks: Vec::new(),
         label: "Timeline of the whole run".into(),
+        size: Size::WIDE,
     }
 }
 
@@ -160,7 +161,7 @@ fn lane(picture: &Picture, lane: &Lane) -> Value {
         .map(|s| json!([s.from.0 / 1_000, s.to.0 / 1_000, s.state.name()]));
     let exits = lane.exits.iter().map(|(t, how)| json!([t.0 / 1_000, clip(how, 200)]));
     json!({
-        "name": lane.host.name, "role": lane.host.role.name(),
+        "name": lane.host.name, "role": lane.host.role.name(), "low": lane.low,
         "reigns": reigns.collect::<Vec<_>>(), "states": states.collect::<Vec<_>>(), "exits": exits.collect::<Vec<_>>(),
     })
 }

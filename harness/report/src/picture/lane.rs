@@ -1,5 +1,5 @@
 //! One host's lane: when it led, as far as anybody could know, and when it was dead or stopped.
-use splitbrain_core::{Epoch, HostSpec, Nanos, Reign, Role, Status, Token};
+use splitbrain_core::{Epoch, HostRole, HostSpec, Nanos, Reign, Role, Status, Token};
 
 /// How a reign ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct Lane {
     pub states: Vec<StateSpan>,
     /// Processes that ended by themselves: when and how.
     pub exits: Vec<(Nanos, String)>,
+    /// Whether it is the lane of a server that is never asked and to which nothing ever happened: it needs little room.
+    pub low: bool,
     reigning: bool,
     down: Option<(Nanos, State)>,
     paused: Option<Nanos>,
@@ -116,6 +118,7 @@ impl Lane {
             reigns: Vec::new(),
             states: Vec::new(),
             exits: Vec::new(),
+            low: false,
             reigning: false,
             down: None,
             paused: None,
@@ -158,6 +161,12 @@ impl Lane {
             }
             Said::Resumed => self.resume(now),
         }
+    }
+
+    /// Whether it is never asked, and nothing of its own is on it.
+    pub(super) fn is_bare(&self) -> bool {
+        let server = self.host.role == HostRole::Server && !self.host.asked;
+        server && self.reigns.is_empty() && self.states.is_empty() && self.exits.is_empty()
     }
 
     fn current(&mut self) -> Option<&mut ReignBar> {

@@ -204,7 +204,6 @@ fn the_synthetic_run_gives_the_picture_of_its_script() {
             .windows(2)
             .all(|w| w[0].start <= w[1].start && w[0].index < w[1].index)
     );
-    assert_eq!(p.under_test(), (ms(1_200), ms(45_500)));
 }
 
 #[test]
@@ -286,6 +285,29 @@ fn a_leader_that_is_deposed_while_it_is_paused_stopped_at_the_pause() {
     });
     assert_eq!(served(&p), [(10, 20)]);
     assert_eq!(took(&p), [35]);
+}
+
+#[test]
+fn only_the_lane_of_a_server_to_which_nothing_happens_is_low() {
+    let server = HostSpec {
+        name: host(1),
+        role: HostRole::Server,
+        asked: false,
+    };
+    let low = |host: HostSpec, lines: &Lines| {
+        let mut header = synthetic::run(ms(60)).header;
+        header.hosts = vec![host];
+        Picture::of(&header, &lines.0).lanes[0].low
+    };
+    let mut started = Lines::default();
+    started.started(1, 1);
+    assert!(low(server, &started));
+    assert!(!low(HostSpec { asked: true, ..server }, &started));
+    let [mut asked, mut killed, mut missed] = [Lines::default(), Lines::default(), Lines::default()];
+    asked.observed(5, 6, None);
+    killed.act(5, Kind::Ok, kill());
+    missed.act(5, Kind::Fail, kill());
+    assert!(!low(server, &asked) && !low(server, &killed) && low(server, &missed));
 }
 
 #[test]
