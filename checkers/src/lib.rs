@@ -26,6 +26,7 @@ mod observers;
 mod real_time;
 mod recovery;
 mod reigns;
+mod service;
 mod storage_order;
 mod tokens;
 

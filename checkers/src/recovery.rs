@@ -3,8 +3,9 @@
 //! Judged: after everything was healed, a leader emerges within the promised bound. It did not if every asked host
 //! answered, to a question put after the bound, that it does not lead, and nobody claimed to lead in between.
 //! Measured: the recovery time (from the recovery phase's beginning to the first claim of the leader on whom all agreed
-//! in the last look), the failovers (from the end of one reign to the beginning of the next), and the share of the
-//! faults phase in which nobody was known to lead.
+//! in the last look; zero if it served already, and did throughout), the failovers (from the end of one leader's service
+//! to the beginning of the next one's), and the share of the faults phase in which nobody served: see
+//! [`crate::service`].
 //!
 //! No sound system can trip it: silence proves nothing, so a host that did not answer makes it unknown, and so does a
 //! fault that was never seen to be healed, or a run that was cut off. Any claim in time is taken for a leader, be it an
@@ -12,7 +13,8 @@
 use crate::agreement::{LastLook, Look, bound, names};
 use crate::evidence::{Belief, Course, Findings, Law, Mark, anomaly};
 use crate::figures::{figure, percentiles};
-use crate::reigns::{Reigns, Span};
+use crate::reigns::Reigns;
+use crate::service::{Failovers, Pauses, Stretch, covered, failovers, served};
 use splitbrain_core::event::Phase;
 use splitbrain_core::verdict::Figure;
 use splitbrain_core::{Checker, Epoch, Event, Guarantee, Header, Name, Nanos, Role, Verdict};
@@ -23,6 +25,7 @@ pub(crate) struct Recovery {
     law: Law,
     course: Course,
     reigns: Reigns,
+    pauses: Pauses,
     look: LastLook,
     asked: Vec<Name>,
     /// The first claim of each leadership since recovery began.
@@ -38,6 +41,7 @@ impl Recovery {
             law: Law::new(header),
             course: Course::default(),
             reigns: Reigns::default(),
+            pauses: Pauses::default(),
             look: LastLook::new(header),
             asked: header.hosts.iter().filter(|h| h.asked).map(|h| h.name).collect(),
             claims: BTreeMap::new(),
@@ -121,7 +125,10 @@ impl Recovery {
         }
         match self.recovered(began) {
             Some((host, epoch, time)) => {
-                let summary = format!("{host} led {time} after everything was healed, in epoch {epoch}");
+                let summary = match time {
+                    Nanos::ZERO => format!("{host} led throughout, in epoch {epoch}"),
+                    _ => format!("{host} led {time} after everything was healed, in epoch {epoch}"),
+                };
                 Verdict::new(self.name(), summary, Vec::new())
             }
             None if self.first_claim.is_some() => nothing("a leader was seen, but the last look shows no agreement"),
@@ -129,12 +136,22 @@ impl Recovery {
         }
     }
 
+    /// Whether the reign that answered in the last look was known when recovery began, and was never broken.
+    fn led_before(&self, host: Name, epoch: Epoch, began: Mark) -> bool {
+        let mut known = self.reigns.spans().iter().rev().filter(|s| s.host == host);
+        known.any(|s| s.epoch == epoch && s.first <= began && s.last.is_some_and(|(asked, _)| asked > began))
+    }
+
     fn recovered(&self, began: Mark) -> Option<(Name, Epoch, Nanos)> {
         let Look::Agreed(leader) = self.look.judge() else {
             return None;
         };
-        let first = self.claims.get(&(leader.host, leader.epoch))?;
-        Some((leader.host, leader.epoch, first.time - began.time))
+        let (host, epoch) = (leader.host, leader.epoch);
+        if self.led_before(host, epoch, began) {
+            return Some((host, epoch, Nanos::ZERO));
+        }
+        let first = self.claims.get(&(host, epoch))?;
+        Some((host, epoch, first.time - began.time))
     }
 }
 
@@ -146,6 +163,7 @@ impl Checker for Recovery {
     fn event(&mut self, event: &Event) {
         self.law.event(event);
         self.course.event(event);
+        self.pauses.event(event);
         if let Some(belief) = self.reigns.event(event) {
             self.believe(&belief);
         }
@@ -158,85 +176,32 @@ impl Checker for Recovery {
         {
             verdict.figures.push(figure("recovery", time.as_secs_f64(), "s"));
         }
-        verdict.figures.extend(availability(self.reigns.spans(), &self.course));
+        let served = self
+            .course
+            .last
+            .map(|last| served(self.reigns.spans(), &self.pauses, last));
+        let served = served.unwrap_or_default();
+        verdict.figures.extend(availability(&served, &self.course));
         verdict
     }
 }
 
-/// When each reign was known, as an interval; reigns that never ended last to the history's end.
-fn known(spans: &[Span], course: &Course) -> Vec<(Nanos, Nanos)> {
-    let last = course.last.map_or(Nanos::ZERO, |m| m.time);
-    spans
-        .iter()
-        .map(|s| (s.first.time, s.end.map_or(last, |m| m.time)))
-        .collect()
-}
-
-fn availability(spans: &[Span], course: &Course) -> Vec<Figure> {
-    let known = known(spans, course);
+/// How well there was a leader; nothing is told of what nobody saw.
+fn availability(served: &[Vec<Stretch>], course: &Course) -> Vec<Figure> {
     let mut figures = Vec::new();
     if let Some(faults) = course.phases.get(&Phase::Faults) {
         let end = course.phases.get(&Phase::Heal).or(course.last.as_ref());
         let end = end.map_or(faults.time, |m| m.time);
         let total = end - faults.time;
-        if total > Nanos::ZERO {
-            let led = covered(&known, faults.time, end);
+        if total > Nanos::ZERO && !served.is_empty() {
+            let led = covered(served, faults.time, end);
             let share = 100.0 * (total - led).as_secs_f64() / total.as_secs_f64();
             figures.push(figure("leaderless", share, "%"));
         }
     }
-    let mut failovers = failovers(&known);
-    figures.push(figure("failovers", failovers.len() as f64, ""));
-    figures.extend(percentiles("failover", &mut failovers));
+    let Failovers { mut times, unmeasured } = failovers(served);
+    figures.push(figure("failovers", times.len() as f64 + unmeasured as f64, ""));
+    figures.push(figure("failovers unmeasured", unmeasured as f64, ""));
+    figures.extend(percentiles("failover", &mut times));
     figures
-}
-
-/// How much of `from..to` the intervals cover; they are in order of their beginnings.
-fn covered(known: &[(Nanos, Nanos)], from: Nanos, to: Nanos) -> Nanos {
-    let (mut sum, mut reached) = (Nanos::ZERO, from);
-    for (begin, end) in known {
-        let (begin, end) = ((*begin).max(reached), (*end).min(to));
-        if end > begin {
-            sum += end - begin;
-            reached = end;
-        }
-    }
-    sum
-}
-
-/// From the end of all earlier reigns to the beginning of each next one; zero where they overlapped.
-fn failovers(known: &[(Nanos, Nanos)]) -> Vec<Nanos> {
-    let mut times = Vec::new();
-    let mut reached: Option<Nanos> = None;
-    for (begin, end) in known {
-        times.extend(reached.map(|reached| *begin - reached));
-        reached = Some(reached.map_or(*end, |r| r.max(*end)));
-    }
-    times
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(intervals: &[(u64, u64)]) -> Vec<(Nanos, Nanos)> {
-        intervals
-            .iter()
-            .map(|(a, b)| (Nanos::millis(*a), Nanos::millis(*b)))
-            .collect()
-    }
-
-    #[test]
-    fn coverage_counts_an_overlap_once_and_clips() {
-        let known = ms(&[(0, 20), (10, 30), (50, 60), (55, 58), (90, 200)]);
-        let led = covered(&known, Nanos::millis(5), Nanos::millis(100));
-        assert_eq!(led, Nanos::millis(25 + 10 + 10));
-    }
-
-    #[test]
-    fn failovers_run_from_the_end_of_all_before() {
-        let known = ms(&[(0, 20), (10, 15), (50, 60)]);
-        assert_eq!(failovers(&known), vec![Nanos::ZERO, Nanos::millis(30)]);
-        assert!(failovers(&known[..1]).is_empty());
-    }
 }

@@ -15,7 +15,17 @@ fn a_leader_emerges_and_all_agree() {
     let text = format!("5 n1 elected 7/1; 10 phase recovery; 20..30 n1 leads 7/1; 50 phase final; {AGREED}");
     valid("recovery", &text);
     valid("final-agreement", &text);
-    assert_eq!(figure(&text, "recovery", "recovery"), Some(0.02));
+    assert_eq!(figure(&text, "recovery", "recovery"), Some(0.0));
+    assert_eq!(
+        verdict(&header(), "recovery", &text).summary,
+        "n1 led throughout, in epoch 7"
+    );
+    // Its reign began only then; or another reign of the same host did.
+    for begun in ["15 n1 elected 7/1", "5 n1 elected 6/1; 15 n1 elected 7/2"] {
+        let text =
+            format!("{begun}; 10 phase recovery; 20..30 n1 leads 7/1; 50 phase final; {AGREED}").replace("7/1", "7/2");
+        assert_eq!(figure(&text, "recovery", "recovery"), Some(0.005), "{text}");
+    }
     // Of two answers of one host, the one that was asked last counts.
     let answers = "60..61 n1 leads 7/1; 60..61 n2 follows 7 n1; 62..70 n3 follows 6 n2; 65..66 n3 follows 7 n1; 64..69 n3 follows 6 n2";
     valid(
@@ -135,6 +145,17 @@ fn availability_is_measured() {
     assert_eq!(figure(text, "recovery", "leaderless"), Some(30.0));
     assert_eq!(figure(text, "recovery", "failovers"), Some(1.0));
     assert_eq!(figure(text, "recovery", "failover p50"), Some(0.02));
+    // The leader was stopped long before it heard of its successor.
+    let paused = "0 phase faults; 0 n1 elected 1/1; 29..30 fault 1 pause n1; 60 n2 elected 2/1; 70..71 heal 1 resume n1; \
+        72 n1 deposed 1; 100 phase heal";
+    assert_eq!(figure(paused, "recovery", "leaderless"), Some(30.0));
+    assert_eq!(figure(paused, "recovery", "failover max"), Some(0.03));
+    // Nobody saw how long the service was gone, or anybody lead.
+    let unseen = "0 phase faults; 0 n1 elected 1/1; 60 n2 elected 2/1; 72 n1 deposed 1; 100 phase heal";
+    assert_eq!(figure(unseen, "recovery", "failovers"), Some(1.0));
+    assert_eq!(figure(unseen, "recovery", "failovers unmeasured"), Some(1.0));
+    assert_eq!(figure(unseen, "recovery", "failover p50"), None);
+    assert_eq!(figure("0 phase faults; 100 phase heal", "recovery", "leaderless"), None);
 }
 
 fn faulty() -> Header {

@@ -8,7 +8,8 @@
 //! 20..30 n1 leads 5/1 t9        20..30 n1 follows 5 n2       20..30 n1 silent
 //! 20..30 n1 writes 41 ok 5@3    20..30 n1 writes 41 fail     20..30 n1 writes 41 info
 //! 20 stored 3 t5 v41 base2 n1   20 refused t5 h6 v41 n1      20 n1 applied 7 3 99
-//! 20..30 fault 1 kill n1        20..30 heal 1 fail           20 aim 1 hit          20 aim 1 hit non-leader
+//! 20..30 fault 1 kill n1        20..30 heal 1 fail           20..30 heal 1 resume n1
+//! 20 aim 1 hit                  20 aim 1 hit non-leader
 //! 20 n1 exited text             20 n1 garbage text           20 phase recovery     20 aborted text
 //! ```
 mod elections;
@@ -163,9 +164,13 @@ fn parse_line(client: u32, words: &str) -> Parsed {
             fault_step(fault, kind, hosts, action, Body::Fault, w.rest())
         }
         "heal" => {
-            let fault = w.number() as u32;
-            let action = Action::Resume { hosts: vec![] };
-            fault_step(fault, FaultKind::Pause, vec![], action, Body::Heal, w.rest())
+            let (fault, mut hosts, mut end) = (w.number() as u32, vec![], w.rest());
+            if let Some(resumed) = end.strip_prefix("resume ") {
+                let (host, rest) = resumed.split_once(' ').unwrap_or((resumed, ""));
+                (hosts, end) = (vec![name(host)], rest.to_string());
+            }
+            let action = Action::Resume { hosts: hosts.clone() };
+            fault_step(fault, FaultKind::Pause, hosts, action, Body::Heal, end)
         }
         host => parse_host(client, name(host), &mut w),
     }
