@@ -176,6 +176,36 @@ fn two_fingers_zoom_on_a_phone() {
 }
 
 #[test]
+fn the_proof_is_whole_on_a_phone() {
+    let mut browser = Chromium::start("proof");
+    let made = made();
+    // Right edges of everything that proves an anomaly, and whether a shadow tells of what else goes on beyond an edge.
+    let edges = "(() => {
+        const shown = [...document.querySelectorAll('.anomaly .mark, .anomaly .outside, .evidence td, #checkers td, #promises td')]
+            .map((e) => e.getBoundingClientRect()).filter((r) => r.width > 0);
+        const scrolls = [...document.querySelectorAll('div.scroll')].filter((e) => e.scrollWidth > e.clientWidth);
+        return {n: shown.length, right: Math.max(...shown.map((r) => r.right)), left: Math.min(...shown.map((r) => r.left)),
+                bare: scrolls.filter((e) => !getComputedStyle(e).backgroundImage.includes('gradient')).length,
+                proofs: scrolls.filter((e) => e.closest('.anomaly, #checkers, #promises, #faults')).length,
+                drawings: [...document.querySelectorAll('#a1 svg.scene')].filter((e) => e.getBoundingClientRect().width > 0).length};
+    })()";
+    for width in [1280, 390, 320] {
+        check(&mut browser, &page(&made, 0), operations(&made), width);
+        let found = browser.eval(edges);
+        assert!(found["n"].as_u64().unwrap() > 20, "{width}: {found}");
+        assert!(
+            found["left"].as_f64().unwrap() >= 0.0 && found["right"].as_f64().unwrap() <= f64::from(width),
+            "{width}: {found}"
+        );
+        assert_eq!(
+            (&found["bare"], &found["proofs"], &found["drawings"]),
+            (&json!(0), &json!(0), &json!(1)),
+            "{width}"
+        );
+    }
+}
+
+#[test]
 fn reads_without_a_script() {
     let mut browser = Chromium::start("noscript");
     browser.window(390, 900, true);

@@ -54,7 +54,7 @@ impl Size {
     /// For phones.
     const NARROW: Size = Size {
         width: 340.0,
-        left: 54.0,
+        left: 64.0,
         right: 330.0,
         ticks: 3,
         stores: 200,

@@ -154,8 +154,8 @@ pub fn checkers(run: &Run) -> Markup {
                             tr {
                                 td { code { (visible(&v.checker)) } }
                                 td { span class=(format!("badge {}", words::validity(v.validity))) { (words::symbol(v.validity)) " " (words::validity(v.validity)) } }
-                                td.n data-label="violations " { (dash(words::total(v, Severity::Violation))) }
-                                td.n data-label="hazards " { (dash(words::total(v, Severity::Hazard))) }
+                                td.n.zero[words::total(v, Severity::Violation) == 0] data-label="violations " { (dash(words::total(v, Severity::Violation))) }
+                                td.n.zero[words::total(v, Severity::Hazard) == 0] data-label="hazards " { (dash(words::total(v, Severity::Hazard))) }
                                 td.wide.own-line { (visible(&v.summary)) }
                                 td.own-line { @for f in &v.figures {
                                     div.figure { span.quiet { (visible(&f.name)) } " " b { (visible(&figure(f.value, &f.unit))) } }

@@ -122,6 +122,31 @@ fn what_broke_by_itself_is_told_and_bounded() {
 }
 
 #[test]
+fn leadership_is_told_by_the_checker_and_measured_only_where_it_is_silent() {
+    let mut made = made();
+    let told = page(&made, REPLAY, 0);
+    check(
+        &told,
+        &[
+            "4.2 % of the time under faults",
+            "<dd>1.10 s",
+            "max 1.60 s, 7 failovers",
+            "not proven",
+        ],
+    );
+    made.verdicts.retain(|v| v.checker != "recovery");
+    // The one reign that died before another began did so at 18.004 s, and the next began at 19.6 s.
+    let measured = page(&made, REPLAY, 0);
+    check(
+        &measured,
+        &["max 1.60 s, 7 failovers", "<dt>longest without</dt><dd>1.60 s"],
+    );
+    for told in ["4.2 % of the time under faults", "<dd>1.10 s"] {
+        assert!(!measured.contains(told), "{told}");
+    }
+}
+
+#[test]
 fn an_empty_run_still_has_a_page() {
     let mut made = made();
     made.events.clear();
