@@ -14,7 +14,7 @@ const STYLES: Styles = Styles::styled()
 const EXIT_CODES: &str = "Exit codes:
   0    all promises held
   1    a promise was broken
-  2    usage, or a bad plan
+  2    usage, a bad plan, or a program that the plan needs is not installed
   3    undecided: too little was seen to judge
   4    the harness or its hosts failed
   130  interrupted (and healed)
@@ -22,7 +22,8 @@ const EXIT_CODES: &str = "Exit codes:
 Examples:
   splitbrain run                                   5 Raft members, partitions, kills and pauses, 30 s
   splitbrain run --system etcd-election --faults pause --seed 7
-  splitbrain run --env sim --mutant forget-vote    see a broken Raft being caught
+  splitbrain run --env sim --mutant ignore-log --time-limit 60s --seed 0
+                                                   a broken Raft, caught in simulation
   splitbrain check store/raft/latest               judge an old history again";
 
 /// Finds two leaders before your users do: deploys a leader election, breaks network and processes on purpose, records
@@ -66,6 +67,7 @@ pub enum Command {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct RunArgs {
     /// A plan file; options on the command line go before what it says
     pub plan: Option<PathBuf>,
@@ -85,10 +87,10 @@ pub struct RunArgs {
     #[arg(long, value_delimiter = ',', value_parser = parse_fault)]
     pub faults: Option<Vec<FaultChoice>>,
     /// Mean time between injections [default: 4s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub every: Option<Nanos>,
     /// Mean time until a fault is healed [default: 3s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub lasting: Option<Nanos>,
     /// Partition shapes to draw from, comma separated (see `list faults`) [default: all that fit]
     #[arg(long, value_delimiter = ',', value_parser = parse_grudge)]
@@ -97,7 +99,7 @@ pub struct RunArgs {
     #[arg(long, value_delimiter = ',')]
     pub targets: Option<Vec<Target>>,
     /// How long operations and faults go on; simulated time in sim [default: 30s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub time_limit: Option<Nanos>,
     /// Decides everything random [default: drawn, and printed]
     #[arg(long)]
@@ -135,7 +137,7 @@ pub struct RunArgs {
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// (internal) Leave a fault out but verify it all the same, to see that this is noticed: block, kill or pause
+    /// (internal) Leave a fault out but verify it all the same, to see that this is noticed: block, kill, pause or shape
     #[arg(long, hide = true)]
     pub sabotage: Option<String>,
 }

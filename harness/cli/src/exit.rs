@@ -47,6 +47,11 @@ impl Failure {
         }
     }
 
+    /// Why, in words.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
     /// Says so on standard error, and gives the exit code.
     pub fn report(self) -> ExitCode {
         anstream::eprintln!(

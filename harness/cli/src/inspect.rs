@@ -112,6 +112,9 @@ fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
         Listing::Environments => table(&["environment", "what it is"], ENVIRONMENTS.iter().map(pair).collect()),
         Listing::Runs => {
             let runs = store::list(&args.store).map_err(Failure::harness)?;
+            if runs.is_empty() {
+                return Ok(format!("no runs in {}\n", args.store.display()));
+            }
             let rows = runs.iter().map(|run| {
                 let (system, seed) = run.header.as_ref().map_or(("?".into(), "?".into()), |h| {
                     (
@@ -119,10 +122,10 @@ fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
                         h.seed.to_string(),
                     )
                 });
-                let state = if run.sealed {
-                    verdict_of(run)
-                } else {
-                    "cut off".to_string()
+                let state = match run.state {
+                    store::State::Ended => verdict_of(run),
+                    store::State::Running => "running".to_string(),
+                    store::State::CutOff => "cut off".to_string(),
                 };
                 vec![run.id.clone(), system, seed, state]
             });
@@ -168,7 +171,7 @@ fn listing_json(what: Listing, args: &ListArgs) -> Result<Value, Failure> {
             let json = |run: &store::Listed| {
                 let header = run.header.as_ref();
                 json!({"run": run.id, "system": header.map(|h| &h.plan.system), "seed": header.map(|h| h.seed),
-                       "sealed": run.sealed, "verdict": verdict_of(run)})
+                       "state": format!("{:?}", run.state).to_lowercase(), "verdict": verdict_of(run)})
             };
             runs.iter().map(json).collect()
         }

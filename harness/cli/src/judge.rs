@@ -39,16 +39,16 @@ pub struct Outcome<'a> {
 
 impl<'a> Outcome<'a> {
     /// The outcome of a judged history.
-    pub fn new(history: &History, verdicts: &'a [Verdict]) -> Outcome<'a> {
+    pub fn new(history: &History, verdicts: &'a [Verdict], run: Option<&Path>) -> Outcome<'a> {
         Outcome {
             validity: verdict::merge(verdicts),
             sentence: splitbrain_report::sentence(&history.header, verdicts),
             seed: history.header.seed,
-            replay: plan_file::replay(&history.header.plan, history.header.seed),
+            replay: replay(history, run),
             events: history.events.len(),
             torn: history.torn,
             whole: history.is_whole(),
-            run: None,
+            run: run.map(Path::to_path_buf),
             failed: None,
             verdicts,
         }
@@ -66,18 +66,24 @@ pub fn judge(history: &History) -> Vec<Verdict> {
 }
 
 /// The report page of a judged history.
-pub fn page(history: &History, verdicts: &[Verdict]) -> String {
-    splitbrain_report::html(&report_run(history, verdicts, &replay(history), &title(history)))
+pub fn page(history: &History, verdicts: &[Verdict], run: Option<&Path>) -> String {
+    splitbrain_report::html(&report_run(history, verdicts, &replay(history, run), &title(history)))
 }
 
 /// The JUnit file of a judged history.
-pub fn junit(history: &History, verdicts: &[Verdict]) -> Result<String, String> {
-    splitbrain_report::junit(&report_run(history, verdicts, &replay(history), &title(history)))
+pub fn junit(history: &History, verdicts: &[Verdict], run: Option<&Path>) -> Result<String, String> {
+    splitbrain_report::junit(&report_run(history, verdicts, &replay(history, run), &title(history)))
         .map_err(|e| format!("failed to write JUnit XML: {e}"))
 }
 
-fn replay(history: &History) -> String {
-    plan_file::replay(&history.header.plan, history.header.seed)
+fn replay(history: &History, run: Option<&Path>) -> String {
+    plan_file::replay(&history.header.plan, history.header.seed, run)
+}
+
+/// The run's folder that `path` names, if it names one.
+fn run_folder(path: &Path) -> Option<PathBuf> {
+    path.is_dir()
+        .then(|| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))
 }
 
 fn title(history: &History) -> String {
@@ -117,7 +123,7 @@ pub fn open(path: &Path) -> Result<History, Failure> {
 pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let history = open(&args.path)?;
     let verdicts = judge(&history);
-    let outcome = Outcome::new(&history, &verdicts);
+    let outcome = Outcome::new(&history, &verdicts, run_folder(&args.path).as_deref());
     if args.json {
         exit::print(&outcome.to_json())?;
     } else {
@@ -156,7 +162,7 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
             ));
         }
     };
-    std::fs::write(&target, page(&history, &verdicts))
+    std::fs::write(&target, page(&history, &verdicts, run_folder(&args.path).as_deref()))
         .map_err(|e| Failure::harness(format!("failed to write {}: {e}", target.display())))?;
     exit::print(&format!("{}\n", target.display()))?;
     Ok(ExitCode::SUCCESS)

@@ -94,9 +94,11 @@ fn apply(plan: &mut Plan, args: &RunArgs) -> Result<(), Failure> {
             return Err(Failure::usage("--faults none goes with no other fault"));
         }
     }
+    let mut given = Vec::new();
     let short = [("ttl", &args.ttl), ("etcd-bin", &args.etcd_bin)];
     for (key, value) in short {
         if let Some(value) = value {
+            given.push(key.to_string());
             plan.options.insert(key.to_string(), value.clone());
         }
     }
@@ -104,6 +106,10 @@ fn apply(plan: &mut Plan, args: &RunArgs) -> Result<(), Failure> {
         let (key, value) = option
             .split_once('=')
             .ok_or_else(|| Failure::usage(format!("-o {option}: an option is KEY=VALUE")))?;
+        if given.iter().any(|k| k == key) {
+            return Err(Failure::usage(format!("the option '{key}' is given twice")));
+        }
+        given.push(key.to_string());
         plan.options.insert(key.to_string(), value.to_string());
     }
     Ok(())
@@ -127,7 +133,7 @@ fn check(plan: &Plan) -> Result<(), Failure> {
     }
     if !(plan.rate.is_finite() && plan.rate > 0.0 && plan.rate <= 10_000.0) {
         return Err(Failure::usage(format!(
-            "a rate of {} writes per second is not between 0 and 10000",
+            "a rate of {:?} writes per second is not above 0 and at most 10000",
             plan.rate
         )));
     }
@@ -152,13 +158,15 @@ fn check(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The command that runs `plan` with `seed` again.
-pub fn replay(plan: &Plan, seed: u64) -> String {
+/// The command that runs `plan` with `seed` again. A script does not fit on a command line: such a run is repeated from
+/// the plan in its folder, `run`.
+pub fn replay(plan: &Plan, seed: u64, run: Option<&Path>) -> String {
     let default = Plan::new(&plan.system, &plan.environment);
     let time = |t: splitbrain_core::Nanos| humantime_text(t).replace(' ', "");
     let mut words = vec!["splitbrain run".to_string()];
     if !plan.script.is_empty() {
-        words.push("plan.toml".to_string());
+        let file = run.map_or("plan.toml".into(), |run| run.join("plan.toml"));
+        words.push(quoted(&file.display().to_string()));
     } else {
         words.push(format!("--system {} --env {}", plan.system, plan.environment));
         if plan.nodes != 0 {
@@ -204,6 +212,9 @@ pub fn replay(plan: &Plan, seed: u64) -> String {
             words.push(format!("-o {}", quoted(&format!("{key}={value}"))));
         }
     }
+    if plan.script.is_empty() && plan.name != plan.system {
+        words.push(format!("--name {}", quoted(&plan.name)));
+    }
     words.push(format!("--seed {seed}"));
     words.join(" ")
 }
@@ -243,7 +254,7 @@ mod tests {
 
     fn check_replay(line: &str) {
         let mut first = from_line(line);
-        let again = replay(&first, 7);
+        let again = replay(&first, 7, None);
         first.seed = Some(7);
         assert_eq!(from_line(&again), first, "{again}");
     }
@@ -251,10 +262,21 @@ mod tests {
     #[test]
     fn the_replay_line_gives_the_same_plan() {
         check_replay("splitbrain run");
-        check_replay("splitbrain run --system etcd-election --faults none --ttl 3s --time-limit 1m");
+        check_replay("splitbrain run --name nightly --system etcd-election --faults none --ttl 3s --time-limit 1m");
         check_replay(
             "splitbrain run --env sim --nodes 3 --faults pause,kill --shapes bridge --targets leader,host:n1 \
              --every 500ms --lasting 1m30s --unfenced --rate 3.5 --mutant forget-vote -o heartbeat=20ms",
+        );
+    }
+
+    #[test]
+    fn a_scripted_run_is_repeated_from_its_own_plan() {
+        let mut plan = from_line("splitbrain run --env sim");
+        let script = "at = \"1s\"\nlasting = \"1s\"\nfault = \"kill\"\n";
+        plan.script.push(toml::from_str(script).unwrap());
+        assert_eq!(
+            replay(&plan, 7, Some(Path::new("/s/raft/1"))),
+            "splitbrain run /s/raft/1/plan.toml --seed 7"
         );
     }
 

@@ -11,6 +11,7 @@ use splitbrain_core::{Guarantee, Nanos, verdict};
 use splitbrain_runner::store::{self, RunDir};
 use splitbrain_runner::{Drive, Ended, Limits, Recorder, drive};
 use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,7 +38,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut workload = splitbrain_workloads::Leadership::new(&plan, seed, &header.hosts, system.operations());
 
     let dir = RunDir::create(&args.store, &plan.name).map_err(Failure::harness)?;
-    let replay = plan_file::replay(&plan, seed);
+    let replay = plan_file::replay(&plan, seed, Some(&dir.path));
     if !args.json {
         exit::print(&format!(
             "{} in {}, seed {seed}: {}\n",
@@ -51,7 +52,18 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut recorder = Recorder::create(&dir.file(store::PLAIN), &header).map_err(Failure::harness)?;
 
     let stop = catch_interrupts();
-    let mut world = wiring::world(args, &plan, system.as_ref(), &header, &dir)?;
+    dir.make_latest().map_err(Failure::harness)?;
+    let mut world = match wiring::world(args, &plan, system.as_ref(), &header, &dir) {
+        Ok(world) => world,
+        Err(failure) => {
+            let written = recorder.close();
+            return conclude(
+                args,
+                &dir,
+                Ended::Failed(written.err().unwrap_or(failure.why().to_string())),
+            );
+        }
+    };
     let mut progress = Progress::new(plan.time_limit, args.json);
     let live = wiring::is_live(&plan);
     let mut sink = |event: &Event| {
@@ -107,12 +119,17 @@ fn catch_interrupts() -> Arc<AtomicU32> {
             use tokio::signal::unix::{SignalKind, signal};
             let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be caught");
             let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
+            let mut hangup = signal(SignalKind::hangup()).expect("SIGHUP can be caught");
             loop {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
                 if seen.fetch_add(1, Ordering::Relaxed) > 0 {
                     std::process::exit(i32::from(exit::INTERRUPTED));
                 }
-                eprintln!("\ninterrupted: healing what is open (once more to end at once)");
+                // A terminal that hung up takes no words any more, and that is no reason to stop healing.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "\ninterrupted: healing what is open (once more to end at once)"
+                );
             }
         });
     };
@@ -125,28 +142,33 @@ fn catch_interrupts() -> Arc<AtomicU32> {
 
 /// Judges what was recorded and leaves the run's files, whatever happened before.
 fn conclude(args: &RunArgs, dir: &RunDir, ended: Ended) -> Result<ExitCode, Failure> {
-    let history = judge::open(&dir.path)?;
+    let run = Some(dir.path.as_path());
+    let history = judge::open(&dir.path).map_err(|gone| Failure::harness(gone.why()))?;
     let verdicts = judge::judge(&history);
-    let mut outcome = Outcome::new(&history, &verdicts);
-    outcome.run = Some(dir.path.clone());
+    let mut outcome = Outcome::new(&history, &verdicts, run);
     if let Ended::Failed(why) = &ended {
         outcome.failed = Some(why.clone());
     }
     let mut failures = Vec::new();
     let mut keep = |result: Result<(), String>| failures.extend(result.err());
     keep(dir.write("verdicts.json", &outcome.to_json()));
-    keep(dir.write("report.html", &judge::page(&history, &verdicts)));
-    keep(judge::junit(&history, &verdicts).and_then(|xml| dir.write("junit.xml", &xml)));
+    keep(dir.write("report.html", &judge::page(&history, &verdicts, run)));
+    keep(judge::junit(&history, &verdicts, run).and_then(|xml| dir.write("junit.xml", &xml)));
     keep(dir.seal());
     if args.json {
         exit::print(&outcome.to_json())?;
     } else {
         let report = dir.file("report.html");
+        let report = if report.is_file() {
+            report.display().to_string()
+        } else {
+            "could not be written".to_string()
+        };
         exit::print(&format!(
             "\n{}\n{}\n\nreport: {}\nrun it again: {}\n",
             judge::table(&verdicts),
             outcome.sentence,
-            report.display(),
+            report,
             outcome.replay
         ))?;
     }

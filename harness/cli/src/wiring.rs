@@ -4,7 +4,7 @@ use crate::exit::{self, Failure};
 use crate::plan_file::ENVIRONMENTS;
 use splitbrain_core::history::Header;
 use splitbrain_core::plan::Storage;
-use splitbrain_core::{Plan, System, World};
+use splitbrain_core::{HostRole, Plan, System, World};
 use splitbrain_environments::live::LiveWorld;
 use splitbrain_environments::local::{LocalConfig, LocalSite};
 use splitbrain_protocols::Protocol;
@@ -54,6 +54,13 @@ pub fn system(plan: &Plan) -> Result<Box<dyn System>, Failure> {
                 known.join(", ")
             )));
         }
+    }
+    let hosts = system.hosts(plan);
+    if plan.candidates > 0 && !hosts.iter().any(|h| h.role == HostRole::Candidate) {
+        return Err(Failure::usage(format!(
+            "{} has no candidates of their own: its members are, see --nodes",
+            plan.system
+        )));
     }
     system.check(plan).map_err(Failure::usage)?;
     Ok(system)

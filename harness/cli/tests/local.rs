@@ -1,6 +1,7 @@
 //! Whole runs on real hosts: the main job, interrupts, kills of control, and what is left behind (nothing).
 mod common;
 use common::{Bench, PROGRAM, Ran, elections, faults, verdict};
+use splitbrain_core::event::Body;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Child;
@@ -122,6 +123,41 @@ fn an_interrupt_heals_and_ends_with_130() {
     assert!(ran.err.contains("interrupted"), "{}", ran.err);
     let history = bench.history("raft");
     assert!(history.is_whole(), "an interrupted run still reaches its end");
+    nothing_is_left(bench.dir.path());
+}
+
+#[test]
+fn a_terminal_that_hangs_up_is_an_interrupt() {
+    let bench = Bench::new();
+    let child = start_until(&bench, "run --time-limit 60s --every 1s --lasting 20s --seed 5", 200);
+    signal(&child, libc::SIGHUP);
+    Ran::of(child.wait_with_output().unwrap()).exits(130);
+    assert!(bench.latest("raft").join("report.html").is_file());
+    nothing_is_left(bench.dir.path());
+}
+
+/// The pid, outside, of a process of this run whose command line has `word`.
+fn pid_of(mark: &Path, word: &str) -> i32 {
+    let line = processes_of(mark).into_iter().find(|line| line.contains(word));
+    let line = line.unwrap_or_else(|| panic!("no process with '{word}'"));
+    line.split(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_member_that_dies_by_itself_ends_the_run_and_is_named() {
+    let bench = Bench::new();
+    let child = start_until(&bench, "run --time-limit 60s --faults none --seed 5", 200);
+    let pid = pid_of(bench.dir.path(), r#""name":"n2""#);
+    // SAFETY: kill has no memory effects; the pid was just found by the run's own mark.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    let ran = Ran::of(child.wait_with_output().unwrap()).exits(4);
+    assert!(
+        ran.err.contains("n2 ended by itself") && ran.err.contains("logs"),
+        "{}",
+        ran.err
+    );
+    let history = bench.history("raft");
+    assert!(history.is_whole() && history.events.iter().any(|e| matches!(e.body, Body::Exited { .. })));
     nothing_is_left(bench.dir.path());
 }
 

@@ -11,11 +11,14 @@ use crate::event::{Body, Event, Phase};
 use crate::plan::Plan;
 use crate::promise::Promise;
 use crate::system::HostSpec;
+use crate::time::Nanos;
 use serde::{Deserialize, Serialize};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 /// The version of the history's form that this build writes and reads.
 pub const SCHEMA: u32 = 1;
+/// The longest line in bytes; a file without newlines is no history, however long.
+pub const MAX_LINE: u64 = 16 << 20;
 
 /// A history's first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +109,7 @@ pub struct Reader<R> {
     input: R,
     line: u64,
     next_index: u64,
+    last_time: Nanos,
     buffer: Vec<u8>,
 }
 
@@ -113,7 +117,8 @@ impl<R: BufRead> Reader<R> {
     /// Reads the header.
     pub fn new(mut input: R) -> Result<Reader<R>, ReadError> {
         let mut buffer = Vec::new();
-        input
+        (&mut input)
+            .take(MAX_LINE)
             .read_until(b'\n', &mut buffer)
             .map_err(|error| ReadError::Io { line: 1, error })?;
         if buffer.pop() != Some(b'\n') {
@@ -138,6 +143,7 @@ impl<R: BufRead> Reader<R> {
             input,
             line: 1,
             next_index: 0,
+            last_time: Nanos::ZERO,
             buffer,
         })
     }
@@ -147,12 +153,19 @@ impl<R: BufRead> Reader<R> {
         self.buffer.clear();
         self.line += 1;
         let line = self.line;
-        self.input
+        (&mut self.input)
+            .take(MAX_LINE)
             .read_until(b'\n', &mut self.buffer)
             .map_err(|error| ReadError::Io { line, error })?;
         match self.buffer.pop() {
             None => return Ok(None),
             Some(b'\n') => {}
+            Some(_) if self.buffer.len() as u64 + 1 >= MAX_LINE => {
+                return Err(ReadError::Malformed {
+                    line,
+                    why: format!("longer than {MAX_LINE} bytes"),
+                });
+            }
             Some(_) => {
                 self.torn = self.buffer.len() + 1;
                 return Ok(None);
@@ -166,7 +179,19 @@ impl<R: BufRead> Reader<R> {
                 event.index, self.next_index
             )));
         }
+        if event.time < self.last_time {
+            return Err(malformed(format!(
+                "time {} after {}: times never fall",
+                event.time, self.last_time
+            )));
+        }
+        if let Some(host) = event.body.host()
+            && !self.header.hosts.iter().any(|h| h.name == host)
+        {
+            return Err(malformed(format!("host {host} is not in the header")));
+        }
         self.next_index += 1;
+        self.last_time = event.time;
         Ok(Some(event))
     }
 }
@@ -218,6 +243,26 @@ mod tests {
                 .contains("index 0 where 1 belongs")
         );
         assert!(matches!(History::read(&b""[..]), Err(ReadError::Empty)));
+    }
+
+    #[test]
+    fn time_never_falls_and_hosts_are_known() {
+        let second = EVENT.replace(r#""index":0,"time":1"#, r#""index":1,"time":0"#);
+        let text = header() + EVENT + "\n" + &second + "\n";
+        assert!(
+            History::read(text.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("times never fall")
+        );
+        let stranger = r#"{"index":0,"time":1,"process":"n9","type":"info","f":"ready","value":{"host":"n9"}}"#;
+        let text = header() + stranger + "\n";
+        assert!(
+            History::read(text.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("n9 is not in the header")
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Name {
 
 /// Text that is no host name.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("'{0}' is not a host name: 1 to 15 of a-z, 0-9 and '-', starting with a letter")]
+#[error("'{0}' is no name: 1 to 15 of a-z, 0-9 and '-', starting with a letter")]
 pub struct BadName(String);
 
 impl Name {

@@ -50,6 +50,8 @@ impl Recorder {
             .create_new(true)
             .open(path)
             .map_err(failed)?;
+        // Held until the file is closed: a run whose history is locked is still going on.
+        file.lock().map_err(failed)?;
         let mut line = serde_json::to_vec(header).expect("plain data always becomes JSON");
         line.push(b'\n');
         file.write_all(&line).and_then(|()| file.sync_data()).map_err(failed)?;

@@ -2,7 +2,7 @@
 //!
 //! A run's folder has `plan.toml`, the history (`history.jsonl` while it is written, `history.jsonl.zst` once sealed),
 //! `logs/`, `verdicts.json`, `report.html` and `junit.xml`. Sealing packs the history into zstd frames of at most
-//! [`FRAME`] bytes of text each, independent of each other and cut at line ends, so that a reader can start in the
+//! [`FRAME`] bytes of text each, checksummed, independent of each other and cut at line ends, so that a reader can start in the
 //! middle and damage in one frame costs only that frame. The plain file is removed only after the packed one was synced
 //! and read back.
 use splitbrain_core::history::{Header, History, ReadError};
@@ -26,7 +26,7 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes a new folder for a run called `name`, and points `latest` at it.
+    /// Makes a new folder for a run called `name`. `latest` still points at the run before.
     pub fn create(store: &Path, name: &str) -> Result<RunDir, String> {
         let parent = store.join(name);
         let failed = |what: &Path, e: std::io::Error| format!("failed to create {}: {e}", what.display());
@@ -38,7 +38,6 @@ impl RunDir {
             let path = parent.join(&id);
             match fs::create_dir(&path) {
                 Ok(()) => {
-                    point_latest(&parent, &id).map_err(|e| failed(&parent.join("latest"), e))?;
                     fs::create_dir(path.join("logs")).map_err(|e| failed(&path, e))?;
                     return Ok(RunDir { path });
                 }
@@ -47,6 +46,17 @@ impl RunDir {
             }
         }
         unreachable!("some number is free")
+    }
+
+    /// Points `latest` at this run: once it has a history that can be judged.
+    pub fn make_latest(&self) -> Result<(), String> {
+        let (parent, id) = (self.path.parent(), self.path.file_name());
+        let (parent, id) = (
+            parent.expect("a run's folder is in another"),
+            id.expect("a run's folder has a name"),
+        );
+        point_latest(parent, Path::new(id))
+            .map_err(|e| format!("failed to point {} at the run: {e}", parent.join("latest").display()))
     }
 
     /// A file of this run.
@@ -78,10 +88,12 @@ impl RunDir {
             let mut packed = File::create(&draft)?;
             let mut input = BufReader::new(File::open(&plain)?);
             let mut text = Vec::with_capacity(2 * FRAME);
+            let mut packer = zstd::bulk::Compressor::new(1)?;
+            packer.include_checksum(true)?;
             loop {
                 let more = input.read_until(b'\n', &mut text)? > 0;
                 if text.len() >= FRAME || (!more && !text.is_empty()) {
-                    packed.write_all(&zstd::bulk::compress(&text, 1)?)?;
+                    packed.write_all(&packer.compress(&text)?)?;
                     text.clear();
                 }
                 if !more {
@@ -123,7 +135,7 @@ fn same(a: &mut impl Read, b: &mut impl Read) -> std::io::Result<bool> {
 }
 
 /// The link is made beside and moved over the old one, so that there is always a good one.
-fn point_latest(parent: &Path, id: &str) -> std::io::Result<()> {
+fn point_latest(parent: &Path, id: &Path) -> std::io::Result<()> {
     let draft = parent.join(format!(".latest-{}", std::process::id()));
     let _ = fs::remove_file(&draft);
     std::os::unix::fs::symlink(id, &draft)?;
@@ -204,12 +216,47 @@ pub fn read_history(path: &Path) -> Result<History, OpenError> {
         .map_err(missing)?
         .starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     let read = if packed {
-        let decoder = zstd::Decoder::with_buffer(input).map_err(missing)?;
+        let decoder = CutIsEnd(zstd::Decoder::with_buffer(input).map_err(missing)?);
         History::read(BufReader::with_capacity(1 << 16, decoder))
     } else {
         History::read(input)
     };
     read.map_err(|e: ReadError| OpenError::Bad(format!("{}: {e}", file.display())))
+}
+
+/// A packed history whose last frame was cut off reads up to the cut, as a plain one does. A frame whose checksum is
+/// wrong stays an error.
+struct CutIsEnd<R>(R);
+
+impl<R: Read> Read for CutIsEnd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(buffer) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
+        }
+    }
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its history is sealed.
+    Ended,
+    /// Its control still records.
+    Running,
+    /// Its control is gone, and its history was never sealed.
+    CutOff,
+}
+
+fn state(file: &Path) -> State {
+    if file.ends_with(SEALED) {
+        return State::Ended;
+    }
+    // The recorder holds the file locked for as long as it lives.
+    match File::open(file).map(|file| file.try_lock_shared()) {
+        Ok(Err(fs::TryLockError::WouldBlock)) => State::Running,
+        _ => State::CutOff,
+    }
 }
 
 /// A run in a store, for listing.
@@ -221,8 +268,8 @@ pub struct Listed {
     pub path: PathBuf,
     /// Its history's header, if it can be read.
     pub header: Option<Header>,
-    /// Whether the run reached its end and its history was sealed.
-    pub sealed: bool,
+    /// How far it has come.
+    pub state: State,
 }
 
 /// Every run of a store, by name and time. A store that does not exist has none.
@@ -243,11 +290,10 @@ pub fn list(store: &Path) -> Result<Vec<Listed>, String> {
         for path in folders(&name)? {
             let Ok(file) = history_file(&path) else { continue };
             let id = path.strip_prefix(store).unwrap_or(&path).display().to_string();
-            let sealed = file.ends_with(SEALED);
             runs.push(Listed {
                 id,
                 header: header_of(&file),
-                sealed,
+                state: state(&file),
                 path,
             });
         }
@@ -282,6 +328,7 @@ mod tests {
     fn two_runs_of_one_instant_get_two_folders_and_latest_is_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let runs: Vec<_> = (0..20).map(|_| RunDir::create(dir.path(), "raft").unwrap()).collect();
+        runs.iter().for_each(|run| run.make_latest().unwrap());
         let latest = dir.path().join("raft/latest").canonicalize().unwrap();
         assert_eq!(latest, runs.last().unwrap().path);
         let unique: std::collections::BTreeSet<_> = runs.iter().map(|r| r.path.clone()).collect();
@@ -305,5 +352,16 @@ mod tests {
         assert!(frames.len() >= text.len() / FRAME / 2, "{} frames", frames.len());
         let tail = zstd::decode_all(&packed[*frames.last().unwrap()..]).unwrap();
         assert!(tail.starts_with(b"{\"index\":") && text.as_bytes().ends_with(&tail));
+        // A flipped bit is noticed, a cut is an end.
+        let mut flipped = packed.clone();
+        flipped[packed.len() / 2] ^= 1;
+        let mut out = Vec::new();
+        let unpack = |bytes: &[u8], out: &mut Vec<u8>| {
+            out.clear();
+            CutIsEnd(zstd::Decoder::new(bytes).unwrap()).read_to_end(out)
+        };
+        assert!(unpack(&flipped, &mut out).is_err());
+        unpack(&packed[..packed.len() - 10], &mut out).unwrap();
+        assert!(out.len() < text.len() && text.as_bytes().starts_with(&out));
     }
 }

@@ -216,24 +216,24 @@ pub(crate) fn recovery(within: Nanos, source: &str) -> Promise {
 
 /// What the storage promises to every system, and what it cannot promise without comparing tokens.
 pub(crate) fn storage_promises(plan: &Plan) -> [Promise; 2] {
-    let (damage, why) = match plan.storage {
+    let (order, order_why, damage, damage_why) = match plan.storage {
         Storage::Fenced => (
+            Holds::Always,
+            "the fenced storage refuses a token lower than the highest it has seen (Kleppmann, How to do distributed \
+             locking)",
             Holds::Always,
             "a leader looks under its token before it writes, and from then on the fenced storage refuses lower ones",
         ),
         Storage::Unfenced => (
+            Holds::Always,
+            "every accepted write has the place in the storage's order that its writer was told; tokens are not compared",
             Holds::Never,
             "an old leader's write may arrive after a new leader's, and this storage compares no tokens",
         ),
     };
     [
-        promise(
-            Guarantee::StorageOrder,
-            Holds::Always,
-            "the fenced storage refuses a token lower than the highest it has seen (Kleppmann, How to do distributed \
-             locking)",
-        ),
-        promise(Guarantee::NoDamage, damage, why),
+        promise(Guarantee::StorageOrder, order, order_why),
+        promise(Guarantee::NoDamage, damage, damage_why),
     ]
 }
 
