@@ -171,6 +171,11 @@ impl Law {
             .find(|p| p.guarantee == guarantee && p.holds != Holds::Never)
     }
 
+    /// Whether it is promised whatever breaks.
+    pub fn always(&self, guarantee: Guarantee) -> bool {
+        self.promise(guarantee).is_some_and(|p| p.holds == Holds::Always)
+    }
+
     fn severity(&self, guarantee: Guarantee) -> Severity {
         promise::severity(&self.promises, guarantee, &self.tried)
     }

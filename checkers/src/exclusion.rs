@@ -1,7 +1,11 @@
 //! Split brain: two reigns of different hosts that definitely overlap.
 //!
 //! Judged: whether the definite intervals of two hosts' reigns share an instant of positive length on control's clock.
-//! See [`crate::reigns`]: each end of such an interval is an event that proves belief at that instant.
+//! See [`crate::reigns`]: each end of such an interval is an event that proves belief at that instant. A write that was
+//! asked of a host and was done with a reign's token proves belief as an answer does, for whoever leads decides to write
+//! after it was asked to; that is evidence only where a token is promised to belong to one reign, whatever breaks.
+//!
+//! That no overlap is proven does not prove that there was none: after its last answer nobody knows what a host believed.
 //!
 //! No sound system that promises exclusion can trip it: at every instant of the overlap both processes believed that
 //! they led, by their own words before and after it. Whether that breaks a promise is the promise's to say: Raft
@@ -10,7 +14,7 @@
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
 use crate::reigns::{Reigns, Span};
-use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Name, Nanos, Token, Verdict};
+use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Nanos, Process, Token, Verdict};
 use std::collections::BTreeMap;
 
 /// What became of the writes that came with a token after the storage had seen a higher one.
@@ -20,10 +24,45 @@ struct Late {
     rejected: u64,
 }
 
+/// The last write that each life of a host did under a token: when it was asked, and when it answered. Memory: one entry
+/// per reign and per open write.
+#[derive(Default)]
+struct Writes {
+    lives: BTreeMap<Name, u32>,
+    open: BTreeMap<u32, (Mark, Name, u32)>,
+    last: BTreeMap<(Name, u32, Token), (Mark, Mark)>,
+}
+
+impl Writes {
+    fn event(&mut self, event: &Event) {
+        let mark = Mark::of(event);
+        match (event.process, &event.body) {
+            (_, Body::Started { host, incarnation }) => {
+                self.lives.insert(*host, *incarnation);
+            }
+            (Process::Client(client), Body::Write { host, token, .. }) => {
+                let life = self.lives.get(host).copied().unwrap_or(0);
+                if event.kind == Kind::Invoke {
+                    self.open.insert(client, (mark, *host, life));
+                } else if let Some((asked, whom, before)) = self.open.remove(&client)
+                    && event.kind == Kind::Ok
+                    && (whom, before) == (*host, life)
+                    && let Some(token) = *token
+                {
+                    let last = self.last.entry((*host, life, token)).or_insert((asked, mark));
+                    *last = (*last).max((asked, mark));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// See the module. Memory: one entry per reign and per late token.
 pub(crate) struct Exclusion {
     law: Law,
     reigns: Reigns,
+    writes: Writes,
     highest: Token,
     late: BTreeMap<(Name, Token), Late>,
 }
@@ -32,7 +71,10 @@ pub(crate) struct Exclusion {
 struct Proven<'a> {
     span: &'a Span,
     from: Mark,
+    /// The question that was put last and answered within the reign, or the write.
     to: Mark,
+    answered: Mark,
+    wrote: bool,
 }
 
 impl Exclusion {
@@ -40,9 +82,40 @@ impl Exclusion {
         Exclusion {
             law: Law::new(header),
             reigns: Reigns::default(),
+            writes: Writes::default(),
             highest: Token(0),
             late: BTreeMap::new(),
         }
+    }
+
+    /// The reigns with a definite interval, in the order of their beginnings.
+    fn proven(&self) -> Vec<Proven<'_>> {
+        let spans = self.reigns.spans();
+        let mut holders: BTreeMap<(Name, u32, Token), u64> = BTreeMap::new();
+        let key = |span: &Span| Some((span.host, span.incarnation, span.token?));
+        if self.law.always(Guarantee::TokenPerReign) {
+            spans
+                .iter()
+                .filter_map(key)
+                .for_each(|key| *holders.entry(key).or_default() += 1);
+        }
+        let proof = |span| {
+            let write = key(span).filter(|key| holders.get(key) == Some(&1));
+            let write = write.and_then(|key| self.writes.last.get(&key));
+            let proofs = [span.last.map(|l| (l, false)), write.map(|w| (*w, true))];
+            let ((to, answered), wrote) = proofs.into_iter().flatten().max_by_key(|((to, _), _)| *to)?;
+            let from = span.first;
+            (to.index > from.index).then_some(Proven {
+                span,
+                from,
+                to,
+                answered,
+                wrote,
+            })
+        };
+        let mut proven: Vec<Proven> = spans.iter().filter_map(proof).collect();
+        proven.sort_by_key(|p| p.from);
+        proven
     }
 
     fn split_brain(&self, a: &Proven, b: &Proven) -> Option<Anomaly> {
@@ -70,8 +143,7 @@ impl Exclusion {
         );
         let mut proof = Vec::new();
         for p in [a, b] {
-            proof.extend([p.from, p.to]);
-            proof.extend(p.span.last.map(|(_, answered)| answered));
+            proof.extend([p.from, p.to, p.answered]);
         }
         let hosts = [a.span.host, b.span.host];
         let mut found = anomaly(Guarantee::Exclusion, title, story, &proof, &hosts);
@@ -92,10 +164,13 @@ impl Exclusion {
 
 fn tell(p: &Proven) -> String {
     let (host, epoch) = (p.span.host, p.span.epoch);
-    let answer = p.span.last.map_or(0, |(_, answered)| answered.index);
+    let (asked, done) = match p.wrote {
+        true => ("asked to write in", "done with that reign's token by"),
+        false => ("asked in", "answered in"),
+    };
     format!(
-        "{host} led in epoch {epoch} from {} at the latest (#{}) until {} at the earliest (asked in #{}, answered in #{answer}).",
-        p.from.time, p.from.index, p.to.time, p.to.index
+        "{host} led in epoch {epoch} from {} at the latest (#{}) until {} at the earliest ({asked} #{}, {done} #{}).",
+        p.from.time, p.from.index, p.to.time, p.to.index, p.answered.index
     )
 }
 
@@ -107,6 +182,7 @@ impl Checker for Exclusion {
     fn event(&mut self, event: &Event) {
         self.law.event(event);
         self.reigns.event(event);
+        self.writes.event(event);
         match event.body {
             Body::Stored { token, by, .. } if token < self.highest => {
                 self.late.entry((by, token)).or_default().accepted += 1;
@@ -118,17 +194,11 @@ impl Checker for Exclusion {
     }
 
     fn finish(&mut self) -> Verdict {
-        let mut proven: Vec<Proven> = self
-            .reigns
-            .spans()
-            .iter()
-            .filter_map(|span| span.definite().map(|(from, to)| Proven { span, from, to }))
-            .collect();
+        let proven = self.proven();
         if proven.is_empty() {
             let why = "no reign was proven to last for any time";
             return self.law.nothing(self.name(), Guarantee::Exclusion, why);
         }
-        proven.sort_by_key(|p| p.from);
         let mut findings = Findings::default();
         let mut longest = Nanos::ZERO;
         // A host's own reigns follow each other, so one per host is enough to meet every overlap.
@@ -148,7 +218,7 @@ impl Checker for Exclusion {
         let reigns = count(proven.len() as u64, "reign", "reigns");
         let total = findings.total();
         let summary = match total {
-            0 => format!("no two of {reigns} overlapped"),
+            0 => format!("no two of {reigns} provably overlapped"),
             _ => format!(
                 "{} of different hosts definitely overlapped, of {reigns}; the longest overlap lasted at least {longest}",
                 count(total, "pair of reigns", "pairs of reigns")

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub host: Name,
+    pub incarnation: u32,
     pub reign: Reign,
     pub epoch: Epoch,
     pub token: Option<Token>,
@@ -25,14 +26,6 @@ pub(crate) struct Span {
     pub last: Option<(Mark, Mark)>,
     /// When it was known to be over.
     pub end: Option<Mark>,
-}
-
-impl Span {
-    /// The interval on which belief is proven.
-    pub fn definite(&self) -> Option<(Mark, Mark)> {
-        let (asked, _) = self.last?;
-        (asked.index > self.first.index).then_some((self.first, asked))
-    }
 }
 
 /// Folds a history into reigns. Memory: one [`Span`] per reign.
@@ -75,6 +68,7 @@ impl Reigns {
         let at = *self.by_key.entry(key).or_insert_with(|| {
             self.spans.push(Span {
                 host: belief.host,
+                incarnation: belief.incarnation,
                 reign: claim.reign,
                 epoch: claim.epoch,
                 token: claim.token,

@@ -153,6 +153,12 @@ fn reigns_that_follow_each_other() {
     check("10 n1 elected 1/1; 40 n2 elected 2/1; 40..50 n1 leads 1/1; 60..70 n2 leads 2/1");
     // One host that confuses its counts is no two leaders.
     check("10 n1 elected 1/1; 20 n1 elected 2/2; 30..40 n1 leads 1/1; 50..60 n1 leads 2/2");
+    let v = verdict(
+        &header(),
+        "exclusion",
+        "10 n1 elected 1/1; 20..30 n1 leads 1/1; 40 n2 elected 2/1; 50..60 n2 leads 2/1",
+    );
+    assert_eq!(v.summary, "no two of 2 reigns provably overlapped");
     unknown("exclusion", "10 n1 elected 1/1", "no reign was proven to last");
     unknown(
         "exclusion",
@@ -187,6 +193,37 @@ fn two_reigns_definitely_overlap() {
     let lease = holds(Guarantee::Exclusion, Holds::Unless(vec![FaultKind::Pause]));
     let paused = format!("{text}; 20..21 fault 1 pause n1; 45..46 heal 1");
     hazard(&lease, "exclusion", &paused, "both led");
+}
+
+#[test]
+fn a_write_proves_belief_as_an_answer_does() {
+    let with = |write: &str| format!("10 n1 elected 1/1 t5; 40 n2 elected 2/1 t6; {write}; 70..80 n2 leads 2/1 t6");
+    let write = with("50..60 n1 writes 1 ok 5@1");
+    invalid("exclusion", &write, "both led for at least 10.000ms");
+    let v = verdict(&header(), "exclusion", &write);
+    assert_eq!(v.anomalies[0].evidence, [0, 1, 2, 3, 4, 5]);
+    assert!(v.anomalies[0].story[0].contains("asked to write in #2"), "{v:#?}");
+    // The last of several counts, in whatever order they are done.
+    invalid(
+        "exclusion",
+        &with("50..60 n1 writes 1 ok 5@1; 45..62 n1 writes 2 ok 5@2"),
+        "at least 10.000ms",
+    );
+    let check = |write: &str| valid("exclusion", &with(write));
+    // Asked before the other was elected; not known to be done; under another reign's token; in another life.
+    check("30..60 n1 writes 1 ok 5@1");
+    check("50..60 n1 writes 1 info");
+    check("50..60 n1 writes 1 fail");
+    check("50..60 n1 writes 1 ok 4@1");
+    check("50..60 n1 writes 1 ok 5@1; 55 n1 started 2");
+    check("45 n1 started 2; 50..60 n1 writes 1 ok 5@1");
+    // Two reigns with one token: whose write it was is unknown.
+    check("50..60 n1 writes 1 ok 5@1; 65 n1 elected 3/2 t5");
+    // Where tokens may be shared, a write names no reign.
+    for holds_when in [Holds::Never, Holds::Unless(vec![FaultKind::Pause])] {
+        let header = holds(Guarantee::TokenPerReign, holds_when);
+        assert_eq!(verdict(&header, "exclusion", &write).total, 0);
+    }
 }
 
 #[test]
