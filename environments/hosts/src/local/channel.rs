@@ -22,6 +22,8 @@ pub enum Sabotage {
     KillDoesNothing,
     /// No signal is sent to pause.
     PauseDoesNothing,
+    /// The switch notes shapes and does not act on them.
+    ShapeDoesNothing,
 }
 
 /// What init needs to build the hosts.

@@ -163,6 +163,9 @@ impl Init {
         self.members
             .know_hosts(hosts.iter().map(|(name, host)| (host.inode, *name)).collect());
         self.sabotage = setup.sabotage;
+        if setup.sabotage == Some(Sabotage::ShapeDoesNothing) {
+            switch.ignore_shapes().map_err(|e| e.to_string())?;
+        }
         let health = switch.health().map_err(|e| e.to_string())?;
         self.cluster = Some(Cluster { hosts, switch, health });
         Ok(Vec::new())
@@ -207,11 +210,23 @@ impl Init {
     fn shape(&mut self, links: &[Link], shape: Shape) -> Result<Vec<Proof>, String> {
         let switch = &self.cluster()?.switch;
         switch.shape(links, shape).map_err(|e| e.to_string())?;
-        self.verify(links, |link| {
+        let mut proofs = self.verify(links, |link| {
+            let state = switch.link(link).map_err(|e| e.to_string())?;
+            if state.shape != shape {
+                return Err(format!("{link}: its shape is {:?}, not {shape:?}", state.shape));
+            }
             // A link may be blocked and shaped at once; then nothing can be seen but that it still is.
-            let blocked = switch.link(link).map_err(|e| e.to_string())?.blocked;
-            Ok(if blocked { Expect::Blocked } else { Expect::Open(shape) })
-        })
+            Ok(if state.blocked {
+                Expect::Blocked
+            } else {
+                Expect::Open(shape)
+            })
+        })?;
+        let clean = if shape == Shape::default() { " clean" } else { "" };
+        for proof in &mut proofs {
+            proof.saw += &format!(", shape read back{clean}");
+        }
+        Ok(proofs)
     }
 
     fn verify(&self, links: &[Link], expect: impl Fn(Link) -> Result<Expect, String>) -> Result<Vec<Proof>, String> {

@@ -20,6 +20,7 @@
 pub(crate) mod channel;
 pub(crate) mod control;
 mod doctor;
+mod effects;
 mod init;
 mod kill;
 mod leftovers;

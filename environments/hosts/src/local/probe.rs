@@ -6,15 +6,17 @@
 //!
 //! - A link is *blocked* when the switch's count of blocked frames on it rose after the block was set, and no probe
 //!   arrived. The switch counts what was sent before it is asked, so this takes one round and no waiting.
-//! - A link is *open* when a probe arrived, and where the shape delays, no earlier than it may.
-//! - Where the shape may lose or corrupt the probe, the switch's count of that is as good.
+//! - A link is *open* when a probe arrived, and where the shape delays or has a rate, no earlier than it may.
+//! - A link is *shaped* when a burst of probes showed each effect of the shape in the switch's counts or at the
+//!   receiver, and nothing that the shape forbids ([`super::effects`]).
 //!
 //! Caveat: what is neither seen nor counted in time is an error, never a guess.
+use super::effects::{Effects, MAX_PAYLOAD, Seen};
 use super::net::{Host, PROBE_PORT};
 use super::switch::{Counters, Switch};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use splitbrain_core::{Link, Name, Nanos, Proof, Shape};
+use splitbrain_core::{Link, Name, Proof, Shape};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -38,17 +40,21 @@ pub(super) struct Prober<'a> {
 const MAGIC: &[u8; 8] = b"sb-probe";
 /// Until an unanswered probe is sent again; twice as long each time.
 const FIRST_RETRY: Duration = Duration::from_millis(2);
+/// Most probes from one host between two looks.
+const ROUND: u32 = 64;
 const LAST_RETRY: Duration = Duration::from_millis(50);
 
 struct Check {
     link: Link,
     expect: Expect,
-    before: Counters,
+    /// Of an open link.
+    effects: Effects,
+    seen: Seen,
+    began: Option<Instant>,
     due: Instant,
     retry: Duration,
     sent: u32,
-    /// What was seen, once that is enough.
-    saw: Option<String>,
+    done: bool,
 }
 
 struct Arrival {
@@ -64,25 +70,13 @@ impl Prober<'_> {
         let start = Instant::now();
         let mut checks = Vec::new();
         for (link, expect) in links {
-            let slow = expect.slowest();
-            checks.push(Check {
-                link: *link,
-                expect: *expect,
-                before: *counters
-                    .get(link)
-                    .ok_or_else(|| format!("{link} is no link of this cluster"))?,
-                due: start,
-                retry: FIRST_RETRY + slow,
-                sent: 0,
-                saw: None,
-            });
+            let before = counters
+                .get(link)
+                .ok_or_else(|| format!("{link} is no link of this cluster"))?;
+            checks.push(Check::new(*link, *expect, *before, start));
         }
-        let slowest = checks
-            .iter()
-            .map(|check| check.expect.slowest())
-            .max()
-            .unwrap_or_default();
-        let deadline = start + patience + slowest * 2;
+        let slowest = checks.iter().map(|check| check.effects.slowest()).max();
+        let deadline = start + patience + slowest.unwrap_or_default() * 2;
         let mut flying = BTreeMap::new();
         loop {
             self.send(&mut checks, &mut flying)?;
@@ -91,9 +85,9 @@ impl Prober<'_> {
                 checks[arrival.check].arrived(arrival.after)?;
             }
             for check in &mut checks {
-                check.counted(&counters[&check.link]);
+                check.counted(&counters[&check.link])?;
             }
-            let open: Vec<&Check> = checks.iter().filter(|check| check.saw.is_none()).collect();
+            let open: Vec<&Check> = checks.iter().filter(|check| !check.done).collect();
             let Some(due) = open.iter().map(|check| check.due).min() else {
                 break;
             };
@@ -102,7 +96,9 @@ impl Prober<'_> {
                 let named: Vec<String> = open.iter().map(|check| check.missing()).collect();
                 return Err(named.join("; "));
             }
-            self.wait(due.min(deadline).saturating_duration_since(now))?;
+            if due > now {
+                self.wait(due.min(deadline).saturating_duration_since(now))?;
+            }
         }
         Ok(checks.into_iter().map(Check::proof).collect())
     }
@@ -112,25 +108,47 @@ impl Prober<'_> {
         Ok(all.into_iter().collect())
     }
 
+    /// One round: a share of each burst, so that no port is flooded with more than the switch takes at a time.
     fn send(&self, checks: &mut [Check], flying: &mut BTreeMap<u64, (usize, Instant)>) -> Result<(), String> {
-        for (at, check) in checks.iter_mut().enumerate().filter(|(_, check)| check.saw.is_none()) {
-            if Instant::now() < check.due {
-                continue;
+        let mut sources: BTreeMap<Name, u32> = BTreeMap::new();
+        for check in checks.iter().filter(|check| !check.done) {
+            *sources.entry(check.link.src).or_default() += 1;
+        }
+        for (at, check) in checks.iter_mut().enumerate().filter(|(_, check)| !check.done) {
+            for _ in 0..(ROUND / sources[&check.link.src]).max(1) {
+                if Instant::now() < check.due {
+                    break;
+                }
+                self.send_one(at, check, flying)?;
             }
-            let serial = serial();
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(MAGIC);
-            bytes[8..].copy_from_slice(&serial.to_le_bytes());
-            let (src, dst) = (&self.hosts[&check.link.src], &self.hosts[&check.link.dst]);
-            let now = Instant::now();
-            flying.insert(serial, (at, now));
-            match src.probe.send_to(&bytes, (dst.ip, PROBE_PORT)) {
-                Ok(_) => {}
-                // Its own queue is full, as under a flood: the next round sends again.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {}
-                Err(error) => return Err(format!("send a probe on {}: {error}", check.link)),
+        }
+        Ok(())
+    }
+
+    fn send_one(
+        &self,
+        at: usize,
+        check: &mut Check,
+        flying: &mut BTreeMap<u64, (usize, Instant)>,
+    ) -> Result<(), String> {
+        let serial = serial();
+        let mut bytes = [0; MAX_PAYLOAD];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..16].copy_from_slice(&serial.to_le_bytes());
+        let (src, dst) = (&self.hosts[&check.link.src], &self.hosts[&check.link.dst]);
+        let now = Instant::now();
+        flying.insert(serial, (at, now));
+        check.began.get_or_insert(now);
+        match src.probe.send_to(&bytes[..check.effects.payload], (dst.ip, PROBE_PORT)) {
+            Ok(_) => check.sent += 1,
+            // Its own queue is full, as under a flood: a later round sends again.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {
+                check.due = now + FIRST_RETRY;
+                return Ok(());
             }
-            check.sent += 1;
+            Err(error) => return Err(format!("send a probe on {}: {error}", check.link)),
+        }
+        if check.sent >= check.effects.probes {
             check.due = now + check.retry;
             check.retry = (check.retry * 2).min(LAST_RETRY.max(check.retry));
         }
@@ -140,7 +158,7 @@ impl Prober<'_> {
     fn arrivals(&self, flying: &BTreeMap<u64, (usize, Instant)>) -> Result<Vec<Arrival>, String> {
         let mut arrivals = Vec::new();
         for (name, host) in self.hosts {
-            let mut bytes = [0; 64];
+            let mut bytes = [0; MAX_PAYLOAD];
             loop {
                 let (length, _): (usize, SocketAddr) = match host.probe.recv_from(&mut bytes) {
                     Ok(got) => got,
@@ -148,7 +166,7 @@ impl Prober<'_> {
                     Err(error) => return Err(format!("receive probes on {name}: {error}")),
                 };
                 let serial = match bytes[..length].split_first_chunk::<8>() {
-                    Some((MAGIC, rest)) => rest.try_into().map(u64::from_le_bytes).ok(),
+                    Some((MAGIC, rest)) => rest.first_chunk().copied().map(u64::from_le_bytes),
                     _ => None,
                 };
                 if let Some((check, sent)) = serial.and_then(|serial| flying.get(&serial)) {
@@ -181,74 +199,82 @@ fn serial() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-impl Expect {
-    /// The longest that a probe may take on purpose.
-    fn slowest(&self) -> Duration {
-        match self {
-            Expect::Blocked => Duration::ZERO,
-            Expect::Open(shape) => (shape.delay + shape.jitter).into(),
+impl Check {
+    fn new(link: Link, expect: Expect, before: Counters, now: Instant) -> Check {
+        let effects = match expect {
+            Expect::Blocked => Effects::of(Shape::default()),
+            Expect::Open(shape) => Effects::of(shape),
+        };
+        Check {
+            link,
+            expect,
+            retry: FIRST_RETRY + effects.slowest(),
+            effects,
+            seen: Seen {
+                before,
+                now: before,
+                ..Seen::default()
+            },
+            began: None,
+            due: now,
+            sent: 0,
+            done: false,
         }
     }
-}
 
-impl Check {
     /// A probe came. Fails if that may not be.
     fn arrived(&mut self, after: Duration) -> Result<(), String> {
-        let Expect::Open(shape) = self.expect else {
+        if matches!(self.expect, Expect::Blocked) {
             return Err(format!("{}: a probe arrived although the link is blocked", self.link));
-        };
-        if shape.loss_ppm >= 1_000_000 {
-            return Err(format!(
-                "{}: a probe arrived although every packet is to be lost",
-                self.link
-            ));
         }
-        let least = shape.delay - shape.jitter;
-        if shape.reorder_ppm == 0 && Nanos::from(after) < least {
-            let after = Nanos::from(after);
-            return Err(format!(
-                "{}: a probe arrived after {after}, not delayed by {least}",
-                self.link
-            ));
+        self.seen.arrived += 1;
+        self.seen.first.get_or_insert(after);
+        self.seen.span = self.elapsed();
+        self.allowed(Some(after))
+    }
+
+    /// The switch counted. Fails if it counted what may not be.
+    fn counted(&mut self, now: &Counters) -> Result<(), String> {
+        if self.done {
+            return Ok(());
         }
-        let delayed = shape.delay > Nanos::ZERO;
-        let saw = || {
-            if delayed {
-                format!("probe arrived after {}", Nanos::from(after))
-            } else {
-                "probe arrived".into()
+        self.seen.now = *now;
+        self.seen.elapsed = self.elapsed();
+        self.done = match self.expect {
+            Expect::Blocked => self.seen.blocked() > 0,
+            Expect::Open(_) => {
+                self.allowed(None)?;
+                self.sent >= self.effects.least && self.effects.missing(&self.seen).is_empty()
             }
         };
-        self.saw.get_or_insert_with(saw);
         Ok(())
     }
 
-    /// What the switch counted may be enough.
-    fn counted(&mut self, now: &Counters) {
-        let rose = |count: fn(&Counters) -> u64| count(now) > count(&self.before);
-        let saw = match self.expect {
-            Expect::Blocked if rose(|c| c.blocked) => "probe dropped by the switch, not received",
-            Expect::Open(shape) if shape.loss_ppm > 0 && rose(|c| c.lost) => "probe lost by the switch",
-            Expect::Open(shape) if shape.corrupt_ppm > 0 && rose(|c| c.corrupted) => "probe corrupted by the switch",
-            Expect::Open(shape) if shape.rate > 0 && rose(|c| c.overflowed) => {
-                "probe dropped by the switch's full queue"
-            }
-            _ => return,
-        };
-        self.saw.get_or_insert_with(|| saw.into());
+    fn allowed(&self, took: Option<Duration>) -> Result<(), String> {
+        let forbidden = self.effects.forbidden(&self.seen, took);
+        forbidden.map_or(Ok(()), |what| Err(format!("{}: {what}", self.link)))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.map(|at| at.elapsed()).unwrap_or_default()
     }
 
     fn missing(&self) -> String {
-        match self.expect {
-            Expect::Blocked => format!("{}: none of {} probes was counted as blocked", self.link, self.sent),
-            Expect::Open(_) => format!("{}: none of {} probes arrived", self.link, self.sent),
-        }
+        let what = match self.expect {
+            Expect::Blocked => "none was counted as blocked".to_string(),
+            Expect::Open(_) => self.effects.missing(&self.seen).join(", "),
+        };
+        format!("{}: of {} probes {what}", self.link, self.sent)
     }
 
     fn proof(self) -> Proof {
+        let saw = match self.expect {
+            Expect::Blocked => "probe dropped by the switch, not received".to_string(),
+            Expect::Open(_) => self.effects.words(&self.seen),
+        };
         Proof {
             at: self.link.to_string(),
-            saw: self.saw.expect("only what was seen is proven"),
+            saw,
         }
     }
 }

@@ -25,6 +25,10 @@ pub const ALL: &[Case] = &[
     ("an_end_of_its_own_is_told", an_end_of_its_own_is_told),
     ("what_cannot_start_is_named", what_cannot_start_is_named),
     ("sabotage_is_noticed", sabotage_is_noticed),
+    (
+        "a_shape_that_does_nothing_is_noticed",
+        a_shape_that_does_nothing_is_noticed,
+    ),
     ("doctor_finds_all_well", doctor_finds_all_well),
 ];
 
@@ -100,6 +104,25 @@ fn twenty_links_are_proven_fast() {
         let blocked = start.elapsed();
         assert_eq!(rig.done(Action::Unblock { links: links.clone() }).len(), 20);
         println!("  20 links blocked in {blocked:?}, both in {:?}", start.elapsed());
+        let start = Instant::now();
+        let shape = Shape {
+            loss_ppm: 10_000,
+            duplicate_ppm: 10_000,
+            corrupt_ppm: 20_000,
+            ..Shape::default()
+        };
+        let links = links.clone();
+        rig.done(Action::Shape {
+            links: links.clone(),
+            shape,
+        });
+        let shaped = start.elapsed();
+        let shape = Shape::default();
+        rig.done(Action::Shape { links, shape });
+        println!(
+            "  20 links shaped in {shaped:?}, healed in {:?}",
+            start.elapsed() - shaped
+        );
     }
 }
 
@@ -141,7 +164,10 @@ fn a_shape_delays_and_loses() {
         shape: loss,
     });
     assert!(
-        proofs.iter().all(|proof| proof.saw == "probe lost by the switch"),
+        proofs.iter().all(|proof| {
+            let words: Vec<&str> = proof.saw.split(' ').collect();
+            words[0] == words[2] && proof.saw.ends_with("packets lost, shape read back")
+        }),
         "{proofs:?}"
     );
     rig.deaf(2, 1, 3);
@@ -152,23 +178,32 @@ fn a_shape_delays_and_loses() {
         corrupt_ppm: 100_000,
         ..delay
     };
-    rig.done(Action::Shape {
+    let proofs = rig.done(Action::Shape {
         links: links.clone(),
         shape: half,
     });
+    for effect in ["lost", "sent twice", "corrupted", "sent without the delay"] {
+        let shown = |proof: &splitbrain_core::Proof| proof.saw.contains(&format!("packets {effect}"));
+        assert!(proofs.iter().all(shown), "{effect}: {proofs:?}");
+    }
     let slow = Shape {
         rate: 20_000,
         ..Shape::default()
     };
-    rig.done(Action::Shape {
+    let proofs = rig.done(Action::Shape {
         links: links.clone(),
         shape: slow,
     });
+    assert!(
+        proofs.iter().all(|proof| proof.saw.contains("bytes took")),
+        "{proofs:?}"
+    );
     let proofs = rig.done(Action::Shape {
         links,
         shape: Shape::default(),
     });
-    assert!(proofs.iter().all(|proof| proof.saw == "probe arrived"), "{proofs:?}");
+    let clean = "probe arrived, shape read back clean";
+    assert!(proofs.iter().all(|proof| proof.saw == clean), "{proofs:?}");
     rig.hears(2, 1);
 }
 
@@ -380,6 +415,48 @@ fn sabotage_is_noticed() {
     let mut rig = Rig::new(Some(Sabotage::PauseDoesNothing));
     let error = rig.act(Action::Pause { hosts: vec![host(1)] }).unwrap_err();
     assert!(error.contains("not stopped after SIGSTOP: toy on n1"), "{error}");
+}
+
+/// The switch says that it has the shape, and carries as if it had none.
+fn a_shape_that_does_nothing_is_noticed() {
+    let mut rig = Rig::new(Some(Sabotage::ShapeDoesNothing));
+    let clean = Shape::default();
+    let (ppm, delay) = (100_000, Nanos::millis(50));
+    for (shape, want) in [
+        (Shape { delay, ..clean }, "not delayed by"),
+        (Shape { loss_ppm: ppm, ..clean }, "none was lost"),
+        (
+            Shape {
+                corrupt_ppm: ppm,
+                ..clean
+            },
+            "none was corrupted",
+        ),
+        (
+            Shape {
+                duplicate_ppm: ppm,
+                ..clean
+            },
+            "none was sent twice",
+        ),
+        (Shape { rate: 8_000, ..clean }, "at 8000 B/s they take"),
+        (
+            Shape {
+                delay,
+                reorder_ppm: ppm,
+                ..clean
+            },
+            "none was delayed, none was sent without the delay",
+        ),
+    ] {
+        let links = vec![link(1, 2), link(2, 3)];
+        let error = rig.act(Action::Shape { links, shape }).unwrap_err();
+        assert!(error.contains("n1>n2: ") && error.contains(want), "{want}: {error}");
+    }
+    rig.done(Action::Shape {
+        links: vec![link(1, 2)],
+        shape: clean,
+    });
 }
 
 fn doctor_finds_all_well() {

@@ -136,6 +136,11 @@ impl Switch {
         self.ask(move |e| e.fabric.shape(engine::now(), &links, shape))?
     }
 
+    /// Notes shapes from now on and does not act on them: for tests, whose verification must notice.
+    pub(super) fn ignore_shapes(&self) -> io::Result<()> {
+        self.ask(|e| e.fabric.ignore_shapes())
+    }
+
     /// What happened on a link. Frames that a host had sent before the call are counted.
     pub fn counters(&self, link: Link) -> io::Result<Counters> {
         Ok(self.link(link)?.counters)

@@ -27,6 +27,8 @@ pub const MAX_BACKLOG: Nanos = Nanos::secs(1);
 /// One direction of a link: its shape, its chance, and the wire's next free instant.
 pub struct Pipe {
     shape: Shape,
+    /// For tests: the shape is noted and does nothing.
+    ignores: bool,
     rng: Rng,
     free_at: Nanos,
 }
@@ -61,6 +63,7 @@ impl Pipe {
     pub fn new(rng: Rng) -> Pipe {
         Pipe {
             shape: Shape::default(),
+            ignores: false,
             rng,
             free_at: Nanos::ZERO,
         }
@@ -77,6 +80,11 @@ impl Pipe {
         self.idle();
     }
 
+    /// Is like a clean link from now on, whatever shape it says that it has.
+    pub fn ignore_shape(&mut self) {
+        self.ignores = true;
+    }
+
     /// Forgets what the wire has yet to send.
     pub fn idle(&mut self) {
         self.free_at = Nanos::ZERO;
@@ -84,7 +92,7 @@ impl Pipe {
 
     /// Decides about a frame of `len` bytes that enters the link at `now`.
     pub fn decide(&mut self, now: Nanos, len: usize) -> Fate {
-        if self.shape == Shape::default() {
+        if self.ignores || self.shape == Shape::default() {
             let first = Some(Copy {
                 at: now,
                 flip: None,
