@@ -15,12 +15,12 @@ const RIGHT: f64 = 948.0;
 pub fn section(picture: &Picture, verdicts: &[Verdict]) -> Markup {
     let (ops, what) = served(picture);
     let bins = Bins::of(picture, &ops);
-    let over = failovers(picture);
+    let (over, unmeasured) = failovers(picture);
     html! {
         section #availability aria-labelledby="availability-h" {
             h2 #availability-h { "Availability and latency under the faults" }
             (figures(&ops, what))
-            (leadership(picture, verdicts, &over))
+            (leadership(picture, verdicts, &over, unmeasured))
             div.card {
                 (counts(picture, &bins, what))
                 (latency(picture, &bins, what))
@@ -66,7 +66,7 @@ fn measured(verdicts: &[Verdict], name: &str) -> Option<f64> {
     figure.value.is_finite().then_some(figure.value.max(0.0))
 }
 
-fn leadership(picture: &Picture, verdicts: &[Verdict], over: &[Failover]) -> Markup {
+fn leadership(picture: &Picture, verdicts: &[Verdict], over: &[Failover], unmeasured: u64) -> Markup {
     let phase = picture.phases.iter().find(|p| p.phase == Phase::Faults);
     let (from, to) = phase.map_or((Nanos::ZERO, picture.end), |p| (p.from, p.to));
     let all = to.since(from).0;
@@ -80,14 +80,18 @@ fn leadership(picture: &Picture, verdicts: &[Verdict], over: &[Failover]) -> Mar
         let told = measured(verdicts, &format!("failover {name}")).map(|s| (s * 1e9) as u64);
         told.or(percentile(&times, rank)).map_or("–".into(), |n| span(Nanos(n)))
     };
-    let n = measured(verdicts, "failovers").map_or(times.len() as u64, |n| n as u64);
+    let n = measured(verdicts, "failovers").map_or(times.len() as u64 + unmeasured, |n| n as u64);
+    let unmeasured = match measured(verdicts, "failovers unmeasured").map_or(unmeasured, |n| n as u64) {
+        0 => String::new(),
+        m => format!(", {} not measured", count(m)),
+    };
     let several = believers(picture, from, to).into_iter().filter(|b| b.count > 1);
     let several: u64 = several.map(|b| b.to.since(b.from).0).sum();
     html! {
         dl.facts {
             (fact("nobody led", &span(none), &format!("{percent:.1} % of the time under faults")))
             (fact("longest without", &span(Nanos(gaps.iter().copied().max().unwrap_or(0))), "under faults"))
-            (fact("failover p50", &failover("p50", 50), &format!("max {}, {}", failover("max", 100), plural(n, "failover", "failovers"))))
+            (fact("failover p50", &failover("p50", 50), &format!("max {}, {}{unmeasured}", failover("max", 100), plural(n, "failover", "failovers"))))
             (fact("possibly several", &span(Nanos(several)), &format!("not proven; {} of the time under faults", share(several, all))))
         }
     }
@@ -266,7 +270,7 @@ fn failover_chart(picture: &Picture, over: &[Failover]) -> Markup {
             }
         }
     };
-    let note = html! { "from the moment in which a leader stopped serving to the next election; none where its successor took over from it" };
+    let note = html! { "from the moment in which a leader stopped serving to the next one; not measured where nobody saw it stop before its successor began" };
     frame(picture, "Failovers", note, HEIGHT, inner)
 }
 

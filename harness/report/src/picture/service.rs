@@ -2,9 +2,10 @@
 //!
 //! A leader *serves* from its election (or its first claim) until the earliest of: it is deposed, killed, restarted or
 //! exits; its successor's reign begins; it is paused. A reign that is unbroken after its resume serves again from there.
-//! So at most one leader serves at any instant. That is not belief: an old leader, cut off or just woken up, may still
+//! A reign of a lower epoch than one that still lasts never serves: its winner learnt of it late. So at most one leader
+//! serves at any instant. These are the words of the checker of recovery, which measures by them too. That is not belief: an old leader, cut off or just woken up, may still
 //! believe that it leads, and [`believers`] counts those, as what is possible and not as what is proven.
-use super::{Ended, Lane, OpRow, Picture, State, WRITE};
+use super::{Ended, Lane, OpRow, Picture, ReignBar, State, WRITE};
 use splitbrain_core::{Epoch, Nanos};
 
 /// A stretch of time with the number of candidates that possibly believed that they led.
@@ -27,6 +28,8 @@ pub struct Serving {
     pub to: Nanos,
     /// Its epoch.
     pub epoch: Epoch,
+    /// Whether it was seen to stop, by its end or its pause; not where a successor took over or the history ended.
+    pub stopped: bool,
 }
 
 /// From the moment in which a leader stopped serving to the next election.
@@ -34,7 +37,7 @@ pub struct Serving {
 pub struct Failover {
     /// When it stopped.
     pub stopped: Nanos,
-    /// When the next reign began.
+    /// When the next reign began to serve.
     pub next: Nanos,
     /// The epoch of the leader that stopped.
     pub old: Epoch,
@@ -142,24 +145,47 @@ pub fn serving(picture: &Picture) -> Vec<Serving> {
 
 /// The stretches in which each reign served, the reigns in the order in which they began.
 fn by_reign(picture: &Picture) -> Vec<Vec<Serving>> {
-    let mut reigns: Vec<(Nanos, Epoch, Nanos, &Lane)> = Vec::new();
+    let mut reigns: Vec<(&ReignBar, &Lane)> = Vec::new();
     for lane in &picture.lanes {
-        reigns.extend(lane.reigns.iter().map(|r| (r.from, r.epoch, r.to, lane)));
+        reigns.extend(lane.reigns.iter().map(|r| (r, lane)));
     }
-    reigns.sort_by_key(|r| (r.0, r.1));
-    let stretches = |(i, &(from, epoch, to, lane)): (usize, &(Nanos, Epoch, Nanos, &Lane))| {
-        let to = reigns.get(i + 1).map_or(to, |successor| to.min(successor.0));
-        let (mut at, mut out) = (from, Vec::new());
-        let paused = lane.states.iter().filter(|s| s.state == State::Paused && s.to > from);
-        for pause in paused {
-            out.push((at, pause.from.min(to)));
-            at = pause.to;
+    reigns.sort_by_key(|(r, _)| (r.from, r.epoch));
+    let mut highest: Option<&ReignBar> = None;
+    let mut out = Vec::new();
+    for (i, &(reign, lane)) in reigns.iter().enumerate() {
+        if highest.is_some_and(|h| h.epoch > reign.epoch && h.to > reign.from) {
+            out.push(Vec::new());
+            continue;
         }
-        out.push((at, to));
-        out.retain(|(from, to)| from < to);
-        out.into_iter().map(|(from, to)| Serving { from, to, epoch }).collect()
+        highest = Some(reign);
+        let successor = reigns[i + 1..].iter().find(|(r, _)| r.epoch >= reign.epoch);
+        out.push(stretches(reign, lane, successor.map_or(picture.end, |(r, _)| r.from)));
+    }
+    out
+}
+
+/// When a reign served that was taken over at `taken` at the latest.
+fn stretches(reign: &ReignBar, lane: &Lane, taken: Nanos) -> Vec<Serving> {
+    let (to, mut at, mut out) = (reign.to.min(taken), reign.from, Vec::new());
+    let mut add = |from: Nanos, to: Nanos, stopped| {
+        let epoch = reign.epoch;
+        out.extend((from < to).then_some(Serving {
+            from,
+            to,
+            epoch,
+            stopped,
+        }));
     };
-    reigns.iter().enumerate().map(stretches).collect()
+    let paused = lane
+        .states
+        .iter()
+        .filter(|s| s.state == State::Paused && s.to > reign.from);
+    for pause in paused.filter(|s| s.from < to) {
+        add(at, pause.from, true);
+        at = pause.to;
+    }
+    add(at, to, reign.to < taken);
+    out
 }
 
 /// The stretches of `from..to` in which nobody served.
@@ -177,24 +203,26 @@ pub fn leaderless(picture: &Picture, from: Nanos, to: Nanos) -> Vec<(Nanos, Nano
     out
 }
 
-/// For each reign but the first: from the end of the last service before it to its beginning. Zero where its leader
-/// took over from one that still served.
-pub fn failovers(picture: &Picture) -> Vec<Failover> {
-    let mut out = Vec::new();
-    let mut last: Option<Serving> = None;
-    let mut begins: Vec<(Nanos, Epoch)> = Vec::new();
-    for lane in &picture.lanes {
-        begins.extend(lane.reigns.iter().map(|r| (r.from, r.epoch)));
+/// The changes of leadership: those that were measured, and how many were not because nobody saw the old leader stop
+/// before its successor began, as behind a partition. That is no failover of zero: nobody knows how long it took.
+pub fn failovers(picture: &Picture) -> (Vec<Failover>, u64) {
+    let (mut measured, mut unmeasured) = (Vec::new(), 0);
+    let mut before: Option<Serving> = None;
+    for served in by_reign(picture) {
+        let (Some(first), Some(last)) = (served.first(), served.last()) else {
+            continue;
+        };
+        match before {
+            Some(before) if before.stopped && before.to < first.from => measured.push(Failover {
+                stopped: before.to,
+                next: first.from,
+                old: before.epoch,
+                new: first.epoch,
+            }),
+            Some(_) => unmeasured += 1,
+            None => {}
+        }
+        before = Some(*last);
     }
-    begins.sort_unstable();
-    for ((next, new), served) in begins.into_iter().zip(by_reign(picture)) {
-        out.extend(last.map(|last| Failover {
-            stopped: last.to,
-            next,
-            old: last.epoch,
-            new,
-        }));
-        last = served.last().copied().or(last);
-    }
-    out
+    (measured, unmeasured)
 }
