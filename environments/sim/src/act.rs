@@ -3,15 +3,13 @@
 //! The look never reads the flag that was just written. A link is judged by a probe through the function that carries
 //! packets, a process by what becomes of an input that reaches it. An action on unknown hosts changes nothing.
 use crate::Sabotage;
+use crate::effects::{self, PROBES};
 use crate::host::{Admission, Write};
 use crate::net::Fate;
 use crate::world::SimWorld;
 use rand::RngExt;
-use splitbrain_core::{Action, HostRole, Link, Name, Nanos, Proof, Shape};
+use splitbrain_core::{Action, HostRole, Link, Name, Proof, Shape};
 use std::fmt::Display;
-
-/// Probes of a link that may lose some by its shape.
-const PROBES: u32 = 64;
 
 impl SimWorld {
     /// Carries `action` out and verifies it. The error reads after "failed to".
@@ -145,29 +143,11 @@ impl SimWorld {
 
     fn shape(&mut self, link: Link, shape: Shape) -> Result<String, String> {
         self.net.set_shape(link, shape);
-        let (mut lost, mut carried, mut sum, mut flipped, mut doubled) = (0, 0, Nanos::ZERO, false, false);
-        for _ in 0..PROBES {
-            match self.net.probe(link, self.now) {
-                Fate::Blocked => return Ok("shaped, and blocked".to_string()),
-                Fate::Lost => lost += 1,
-                Fate::Carried(first, second) => {
-                    carried += 1;
-                    sum += first.at - self.now;
-                    flipped |= first.flipped.is_some();
-                    doubled |= second.is_some();
-                }
-            }
+        let has = self.net.shape_of(link);
+        if has != shape {
+            return Err(format!("its shape is {has:?}"));
         }
-        // What a shape forbids must not be seen; what it only makes likely need not be.
-        let reorders = shape.reorder_ppm > 0;
-        let mean = Nanos(sum.0 / carried.max(1));
-        let wrong = (shape.loss_ppm == 0 && lost > 0)
-            || (shape.loss_ppm >= 1_000_000 && carried > 0)
-            || (shape.corrupt_ppm == 0 && flipped)
-            || (shape.duplicate_ppm == 0 && doubled)
-            || (carried > 0 && !reorders && mean < shape.delay - shape.jitter);
-        let saw = format!("{lost} of {PROBES} probes lost, the others took {mean}");
-        if wrong { Err(saw) } else { Ok(saw) }
+        effects::verify(&mut self.net, link, self.now)
     }
 }
 

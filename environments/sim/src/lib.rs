@@ -27,6 +27,7 @@
 #![deny(missing_docs)]
 
 mod act;
+mod effects;
 mod host;
 mod net;
 mod queue;
@@ -74,6 +75,8 @@ pub enum Sabotage {
     KillDoesNothing,
     /// A pause leaves the processes running.
     PauseDoesNothing,
+    /// A shape is noted, and packets go as before.
+    ShapeDoesNothing,
 }
 
 /// Makes a host's core: from its name, the records on its disk in the order in which they were persisted, and its

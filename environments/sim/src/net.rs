@@ -46,6 +46,8 @@ pub(crate) struct Net {
     latency: Nanos,
     links: BTreeMap<Link, LinkState>,
     packets: Rng,
+    /// For tests: shapes are noted and do nothing.
+    ignores_shapes: bool,
     // Probes draw from a stream of their own: verifying a fault must not change what the fault does.
     probes: Rng,
 }
@@ -55,6 +57,7 @@ impl Net {
         Net {
             latency,
             links: BTreeMap::new(),
+            ignores_shapes: false,
             packets: seed::stream(seed, "net"),
             probes: seed::stream(seed, "probe"),
         }
@@ -63,13 +66,13 @@ impl Net {
     /// The fate of a datagram of `bytes`, sent now.
     pub(crate) fn datagram(&mut self, link: Link, bytes: usize, now: Nanos) -> Fate {
         let state = self.links.entry(link).or_default();
-        path(state, self.latency, bytes, now, &mut self.packets)
+        path(state, self.latency, bytes, now, self.ignores_shapes, &mut self.packets)
     }
 
     /// When a stream's packet of `bytes`, sent now, arrives: in order and once, if at all.
     pub(crate) fn stream(&mut self, link: Link, bytes: usize, now: Nanos) -> Option<Nanos> {
         let state = self.links.entry(link).or_default();
-        match path(state, self.latency, bytes, now, &mut self.packets) {
+        match path(state, self.latency, bytes, now, self.ignores_shapes, &mut self.packets) {
             Fate::Carried(Arrival { at, flipped: None }, _) => {
                 state.stream_at = state.stream_at.max(at);
                 Some(state.stream_at)
@@ -81,7 +84,31 @@ impl Net {
     /// The fate that an empty packet would have now.
     pub(crate) fn probe(&mut self, link: Link, now: Nanos) -> Fate {
         let state = self.links.entry(link).or_default();
-        path(state, self.latency, 0, now, &mut self.probes)
+        path(state, self.latency, 0, now, self.ignores_shapes, &mut self.probes)
+    }
+
+    /// The fates that `probes` packets of `bytes`, sent together on an idle link, would have now. The link is as before.
+    pub(crate) fn burst(&mut self, link: Link, bytes: usize, probes: u32, now: Nanos) -> Vec<Fate> {
+        let mut state = self.links.get(&link).copied().unwrap_or_default();
+        state.free_at = Nanos::ZERO;
+        let ignores = self.ignores_shapes;
+        let probe = |_| path(&mut state, self.latency, bytes, now, ignores, &mut self.probes);
+        (0..probes).map(probe).collect()
+    }
+
+    /// Mean latency of a clean link.
+    pub(crate) fn latency(&self) -> Nanos {
+        self.latency
+    }
+
+    /// The shape that the link has.
+    pub(crate) fn shape_of(&self, link: Link) -> Shape {
+        self.links.get(&link).map(|state| state.shape).unwrap_or_default()
+    }
+
+    /// Carries packets from now on as if no link had a shape, for tests.
+    pub(crate) fn ignore_shapes(&mut self) {
+        self.ignores_shapes = true;
     }
 
     /// Whether what is under way on the link arrives.
@@ -100,11 +127,11 @@ impl Net {
     }
 }
 
-fn path(state: &mut LinkState, latency: Nanos, bytes: usize, now: Nanos, rng: &mut Rng) -> Fate {
+fn path(state: &mut LinkState, latency: Nanos, bytes: usize, now: Nanos, ignores: bool, rng: &mut Rng) -> Fate {
     if state.blocked {
         return Fate::Blocked;
     }
-    let shape = state.shape;
+    let shape = if ignores { Shape::default() } else { state.shape };
     if happens(rng, shape.loss_ppm) {
         return Fate::Lost;
     }

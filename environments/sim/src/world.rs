@@ -72,10 +72,14 @@ impl SimWorld {
             }
             queue.push(Nanos(boot.random_range(1_000_000..=20_000_000)), Due::Boot(name));
         }
+        let mut net = Net::new(config.seed, config.latency);
+        if config.sabotage == Some(Sabotage::ShapeDoesNothing) {
+            net.ignore_shapes();
+        }
         SimWorld {
             now: Nanos::ZERO,
             hosts,
-            net: Net::new(config.seed, config.latency),
+            net,
             sabotage: config.sabotage,
             disk: seed::stream(config.seed, "disk"),
             queue,

@@ -1,4 +1,6 @@
 //! What the simulated world does to its hosts, seen through a toy.
+#[path = "toy/shapes.rs"]
+mod shapes;
 mod toy;
 
 use splitbrain_core::{Action, Happening, HostRole, HostSpec, Nanos, Op, Outcome, Shape, Unasked, World};
