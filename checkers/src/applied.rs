@@ -101,7 +101,7 @@ impl Checker for AppliedAgreement {
 fn difference(index: u64, first: Entry, second: Entry) -> splitbrain_core::Anomaly {
     let tell = |e: &Entry| {
         format!(
-            "{} applied entry {index} with term {} and digest {:x} (#{}).",
+            "{} applied entry {index} with term {} and digest {} (#{}).",
             e.host, e.term, e.digest, e.mark.index
         )
     };

@@ -11,8 +11,10 @@
 //! lost updates: it knows of them, whether they were acknowledged or not.
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
+use crate::reigns::Reigns;
+use crate::service::Pauses;
 use crate::storage_order::StorageLife;
-use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Token, Verdict};
+use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Reign, Token, Verdict};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy)]
@@ -30,6 +32,16 @@ impl Write {
     }
 }
 
+/// How an old leader came to write: what befell it in its reign, before the storage took its first stale write.
+#[derive(Clone, Copy, Default)]
+struct Cause {
+    paused: Option<(Mark, Option<Mark>)>,
+    /// It gave up its reign.
+    deposed: Option<Mark>,
+    /// It was asked for the write.
+    asked: Option<Mark>,
+}
+
 /// The same harm between the same two leaderships.
 struct Run {
     /// The newer leader's write that came first; or the write that was lost.
@@ -38,12 +50,14 @@ struct Run {
     last: Write,
     writes: u64,
     acked: Option<Mark>,
+    cause: Cause,
 }
 
 /// Who harmed whom: a (host, token) and the other's.
 type Pair = ((Name, Token), (Name, Token));
 
-/// See the module. Memory: one entry per pair of leaderships between which harm was done.
+/// See the module. Memory: one entry per reign, per pair of leaderships between which harm was done, and per write of
+/// which the storage has not told.
 pub(crate) struct Damage {
     law: Law,
     life: StorageLife,
@@ -57,6 +71,12 @@ pub(crate) struct Damage {
     lost: BTreeMap<Pair, Run>,
     /// Values of the first write of each run of stale writes: their acknowledgement is evidence.
     watched: BTreeMap<u64, Pair>,
+    reigns: Reigns,
+    pauses: Pauses,
+    /// The newest reign that each host gave up.
+    deposed: BTreeMap<Name, (Reign, Mark)>,
+    /// When writes were asked for, by value.
+    asked: BTreeMap<u64, Mark>,
 }
 
 impl Damage {
@@ -72,6 +92,10 @@ impl Damage {
             stale: BTreeMap::new(),
             lost: BTreeMap::new(),
             watched: BTreeMap::new(),
+            reigns: Reigns::default(),
+            pauses: Pauses::default(),
+            deposed: BTreeMap::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -87,6 +111,8 @@ impl Damage {
             Some(high) if write.token < high.token => {
                 let pair = harm(&mut self.stale, high, write);
                 if self.stale[&pair].writes == 1 {
+                    let cause = self.cause(&write);
+                    self.stale.entry(pair).and_modify(|run| run.cause = cause);
                     self.watched.insert(write.value, pair);
                 }
                 return;
@@ -100,6 +126,64 @@ impl Damage {
             harm(&mut self.lost, foreign, write);
         }
     }
+
+    fn cause(&self, write: &Write) -> Cause {
+        let mut known = self.reigns.spans().iter().rev();
+        let Some(reign) = known.find(|s| (s.host, s.token) == (write.by, Some(write.token))) else {
+            return Cause::default();
+        };
+        let deposed = self.deposed.get(&write.by).copied();
+        Cause {
+            paused: self.pauses.last(write.by).filter(|(from, _)| *from > reign.first),
+            deposed: deposed
+                .filter(|(count, at)| *count == reign.reign && *at > reign.first)
+                .map(|(_, at)| at),
+            asked: self.asked.get(&write.value).copied(),
+        }
+    }
+
+    /// Learns what may become a cause.
+    fn learn(&mut self, event: &Event) {
+        self.reigns.event(event);
+        self.pauses.event(event);
+        match event.body {
+            Body::Deposed { host, reign, .. } => {
+                self.deposed.insert(host, (reign, Mark::of(event)));
+            }
+            Body::Started { host, .. } => {
+                self.deposed.remove(&host);
+            }
+            Body::Write { value, .. } if event.kind == Kind::Invoke => {
+                self.asked.insert(value, Mark::of(event));
+            }
+            Body::Write { value, .. } if event.kind == Kind::Fail => {
+                self.asked.remove(&value);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Cause {
+    /// What happened, each with its place.
+    fn tell(&self, host: Name) -> Vec<(Mark, String)> {
+        let mut told = Vec::new();
+        if let Some((from, to)) = self.paused {
+            told.push((from, format!("{host} was paused (#{}).", from.index)));
+            told.extend(to.map(|to| (to, format!("{host} went on (#{}).", to.index))));
+        }
+        if let Some(at) = self.deposed {
+            let words = match self.asked.filter(|asked| *asked < at) {
+                Some(asked) => {
+                    told.push((asked, format!("{host} was asked to write (#{}).", asked.index)));
+                    ", but the write was already under way"
+                }
+                None => "",
+            };
+            told.push((at, format!("{host} gave up its reign (#{}){words}.", at.index)));
+        }
+        told
+    }
 }
 
 fn harm(runs: &mut BTreeMap<Pair, Run>, victim: Write, write: Write) -> Pair {
@@ -110,6 +194,7 @@ fn harm(runs: &mut BTreeMap<Pair, Run>, victim: Write, write: Write) -> Pair {
         last: write,
         writes: 0,
         acked: None,
+        cause: Cause::default(),
     });
     run.writes += 1;
     run.last = write;
@@ -118,25 +203,33 @@ fn harm(runs: &mut BTreeMap<Pair, Run>, victim: Write, write: Write) -> Pair {
 
 fn stale(run: &Run) -> Anomaly {
     let (old, new) = (run.first, run.victim);
-    let mut story = vec![
+    let mut told = run.cause.tell(old.by);
+    told.push((
+        new.mark,
         format!(
             "The storage took number {} from {} with token {} (#{}).",
             new.seq, new.by, new.token, new.mark.index
         ),
+    ));
+    told.push((
+        old.mark,
         format!(
-            "After that it took number {} from {} with the older token {} (#{}).",
+            "After that the storage took number {} from {} with the older token {} (#{}).",
             old.seq, old.by, old.token, old.mark.index
         ),
-    ];
+    ));
     if let Some(acked) = run.acked {
-        story.push(format!(
-            "{} was told that its write succeeded (#{}).",
-            old.by, acked.index
-        ));
+        let words = format!("{} was told that its write succeeded (#{}).", old.by, acked.index);
+        told.push((acked, words));
     }
+    // A reader follows it as it happened.
+    told.sort();
+    let mut proof: Vec<Mark> = told.iter().map(|(mark, _)| *mark).collect();
+    proof.push(run.last.mark);
+    let mut story: Vec<String> = told.into_iter().map(|(_, words)| words).collect();
     if run.writes > 1 {
         let (n, last) = (run.writes, run.last.mark.index);
-        story.push(format!("It took {n} such writes in all, the last in #{last}."));
+        story.push(format!("The storage took {n} such writes in all, the last in #{last}."));
     }
     let title = format!(
         "{} of old leader {} (token {}) after the first of {} (token {})",
@@ -146,8 +239,6 @@ fn stale(run: &Run) -> Anomaly {
         new.by,
         new.token
     );
-    let mut proof = vec![new.mark, old.mark, run.last.mark];
-    proof.extend(run.acked);
     anomaly(Guarantee::NoDamage, title, story, &proof, &[old.by, new.by])
 }
 
@@ -182,6 +273,7 @@ impl Checker for Damage {
     fn event(&mut self, event: &Event) {
         self.law.event(event);
         self.life.event(event);
+        self.learn(event);
         let mark = Mark::of(event);
         match event.body {
             Body::Stored {
@@ -199,8 +291,12 @@ impl Checker for Damage {
                     mark,
                 };
                 self.stored(write, base);
+                self.asked.remove(&value);
             }
-            Body::Rejected { .. } => self.rejected += 1,
+            Body::Rejected { value, .. } => {
+                self.rejected += 1;
+                self.asked.remove(&value);
+            }
             Body::Write { value, .. } if event.kind == Kind::Ok => {
                 if let Some(pair) = self.watched.remove(&value)
                     && let Some(run) = self.stale.get_mut(&pair)

@@ -75,6 +75,11 @@ impl Pauses {
         }
     }
 
+    /// The host's newest pause so far: when it began, and when it was over.
+    pub fn last(&self, host: Name) -> Option<(Mark, Option<Mark>)> {
+        self.of.get(&host)?.last().copied()
+    }
+
     /// The pauses that are not over at `from`.
     fn since(&self, host: Name, from: Mark) -> &[(Mark, Option<Mark>)] {
         let all = self.of.get(&host).map_or(&[][..], |p| p);

@@ -99,6 +99,47 @@ fn an_old_leader_writes_after_a_new_one() {
 }
 
 #[test]
+fn the_story_of_a_stale_write_tells_how_it_came_about() {
+    let story = |text: &str| {
+        let v = verdict(&header(), "no-damage", text);
+        (v.anomalies[0].story.clone(), v.anomalies[0].evidence.clone())
+    };
+    let newer = "40 stored 1 t6 v2 base0 n2";
+    let paused = format!(
+        "10 n1 elected 5/1; 15..70 n1 writes 1 ok 5@2; 20..21 fault 1 pause n1; 50..51 heal 1 resume n1; \
+         55 n1 deposed 1; {newer}; 60 stored 2 t5 v1 base0 n1; 65 n1 deposed 1"
+    );
+    let (told, evidence) = story(&paused);
+    let expected = [
+        "n1 was asked to write (#1).",
+        "n1 was paused (#3).",
+        "The storage took number 1 from n2 with token 6 (#4).",
+        "n1 went on (#6).",
+        "n1 gave up its reign (#7), but the write was already under way.",
+        "After that the storage took number 2 from n1 with the older token 5 (#8).",
+        "n1 was told that its write succeeded (#10).",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(evidence, [1, 3, 4, 6, 7, 8, 10]);
+    // Asked for after the reign was given up, or nobody knows when.
+    let after =
+        format!("10 n1 elected 5/1; {newer}; 45 n1 deposed 1; 50..70 n1 writes 1 info; 60 stored 2 t5 v1 base0 n1");
+    assert!(story(&after).0.contains(&"n1 gave up its reign (#2).".to_string()));
+    // What befell it before its reign, after the write, in another reign, or what befell another, is no cause.
+    for other in [
+        "5..6 fault 1 pause n1; 7..8 heal 1 resume n1",
+        "61..62 fault 1 pause n1; 63 n1 deposed 1",
+        "11..12 fault 1 pause n2",
+        "11 n1 deposed 7",
+        "5 n1 deposed 1",
+        "11..12 fault 1 pause n1 fail",
+    ] {
+        let text = format!("10 n1 elected 5/1; {newer}; {other}; 60 stored 2 t5 v1 base0 n1");
+        assert_eq!(story(&text).0.len(), 2, "{other}");
+    }
+}
+
+#[test]
 fn leaders_that_take_turns_do_no_damage() {
     let check = |text: &str| valid("no-damage", text);
     check("10 stored 1 t5 v1 base0 n1; 20 stored 2 t5 v2 base0 n1; 30 stored 3 t6 v3 base2 n2; 40 refused t5 h6 v4 n1");
@@ -164,6 +205,8 @@ fn members_apply_the_same() {
         "10 n1 applied 1 1 11; 20 n2 applied 1 2 11",
         "different entries 1",
     );
+    let v = verdict(&header(), "applied-agreement", digest);
+    assert!(v.anomalies[0].story[0].contains("digest 11 (#0)"), "{v:#?}");
     let lives = "10 n1 applied 1 1 11; 20 n1 started 2; 30 n1 applied 1 1 12";
     invalid("applied-agreement", lives, "n1 applied two different entries 1");
     unknown("applied-agreement", "10 n1 elected 1/1", "no member was seen to apply");
