@@ -84,7 +84,10 @@ impl LastLook {
             return match leaders.len() {
                 0 if silent.is_empty() => Look::Disagreed("nobody leads".to_string()),
                 0 => Look::Silent(silent),
-                _ => Look::Disagreed(format!("{} all lead", names(leaders.iter().map(|l| l.host)))),
+                n => {
+                    let all = if n == 2 { "both" } else { "all" };
+                    Look::Disagreed(format!("{} {all} lead", names(leaders.iter().map(|l| l.host))))
+                }
             };
         };
         match self.dissent(leader) {
@@ -111,6 +114,21 @@ impl LastLook {
             }
         }
         None
+    }
+
+    /// What each answered, with its place.
+    fn tell(&self) -> String {
+        let one = |b: &Belief| {
+            let epoch = b.status.epoch.map_or(String::new(), |e| format!(" in epoch {e}"));
+            let believed = match (b.status.role, b.status.leader) {
+                (Role::Leader, _) => "leads".to_string(),
+                (_, Some(leader)) => format!("follows {leader}"),
+                (_, None) => "knows no leader".to_string(),
+            };
+            format!("{} {believed}{epoch} (#{})", b.host, b.learnt.index)
+        };
+        let told: Vec<String> = self.answers.values().map(one).collect();
+        format!("By their own answers {}.", told.join(", "))
     }
 
     fn marks(&self) -> Vec<Mark> {
@@ -178,6 +196,7 @@ impl FinalAgreement {
         let story = vec![
             format!("All faults were healed, and agreement was awaited for {waited}, where {bound} was promised."),
             format!("In the last look {why}."),
+            self.look.tell(),
         ];
         let title = format!("no agreement {bound} after healing: {why}");
         let marks = self.look.marks();

@@ -2,7 +2,8 @@
 //!
 //! A run in which nobody was elected, or in which no fault struck whom it was meant for (it had no effect, or it was aimed
 //! at a leader and found none), proves nothing, whatever the other checkers say: the verdict is unknown, with the
-//! reasons. Faults that were aimed at nobody in particular strike whom they strike. It is unknown as
+//! reasons. A planned kind of fault of which none took effect, where others did, is named and leaves the verdict valid:
+//! nothing was learnt about it. Faults that were aimed at nobody in particular strike whom they strike. It is unknown as
 //! well where the harness itself is in doubt: a fault that failed or whose outcome was never recorded, a run that was
 //! cut off or aborted, a process that ended although nobody had killed it, a line that is no word of the protocol.
 //!
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module. Memory: one entry per fault and reign.
 pub(crate) struct Coverage {
-    planned: bool,
+    planned: BTreeSet<FaultKind>,
     course: Course,
     reigns: Reigns,
     /// Faults whose outcome is not recorded.
@@ -36,8 +37,10 @@ impl Coverage {
     pub const NAME: &'static str = "coverage";
 
     pub fn new(header: &Header) -> Coverage {
+        let random = header.plan.faults.kinds.iter().copied();
+        let scripted = header.plan.script.iter().map(|s| s.fault);
         Coverage {
-            planned: !header.plan.faults.kinds.is_empty() || !header.plan.script.is_empty(),
+            planned: random.chain(scripted).collect(),
             course: Course::default(),
             reigns: Reigns::default(),
             tried: BTreeMap::new(),
@@ -54,6 +57,27 @@ impl Coverage {
         self.troubles.entry(sort).or_insert((words, 0)).1 += 1;
     }
 
+    /// What happened, and which kinds of planned faults did not.
+    fn seen(&self) -> String {
+        let acted: BTreeSet<FaultKind> = self.acted.values().copied().collect();
+        let names = |kinds: &BTreeSet<FaultKind>| kinds.iter().map(|k| k.name()).collect::<Vec<_>>();
+        let elections = count(self.reigns.spans().len() as u64, "election", "elections");
+        let faults = count(self.acted.len() as u64, "fault", "faults");
+        let kinds = match &names(&acted)[..] {
+            [] => String::new(),
+            kinds => format!(" ({})", kinds.join(", ")),
+        };
+        let absent = (&self.planned - &acted).into_iter().map(|kind| match kind {
+            FaultKind::Packet => "no packet fault".to_string(),
+            kind => format!("no {}", kind.name()),
+        });
+        let absent = match &absent.collect::<Vec<_>>()[..] {
+            [] => String::new(),
+            absent => format!("; {} took effect", absent.join(" and ")),
+        };
+        format!("{elections} and {faults}{kinds} were seen{absent}")
+    }
+
     fn reasons(&self) -> Vec<String> {
         let mut why = Vec::new();
         if let Some(aborted) = &self.course.aborted {
@@ -65,9 +89,9 @@ impl Coverage {
         if self.reigns.spans().is_empty() {
             why.push("nobody was seen to be elected".to_string());
         }
-        if self.planned && self.acted.is_empty() {
+        if !self.planned.is_empty() && self.acted.is_empty() {
             why.push("faults were planned, and none took effect".to_string());
-        } else if self.planned && self.acted.keys().all(|fault| self.astray.contains(fault)) {
+        } else if !self.planned.is_empty() && self.acted.keys().all(|fault| self.astray.contains(fault)) {
             let aimed = count(self.astray.len() as u64, "fault was", "faults were");
             why.push(format!(
                 "{aimed} aimed at a leader, and none hit one, nor did any other fault take effect"
@@ -141,20 +165,7 @@ impl Checker for Coverage {
         let elections = self.reigns.spans().len() as u64;
         let reasons = self.reasons();
         let mut verdict = if reasons.is_empty() {
-            let kinds: BTreeSet<&str> = self.acted.values().map(|k| k.name()).collect();
-            let kinds: Vec<&str> = kinds.into_iter().collect();
-            let faults = count(self.acted.len() as u64, "fault", "faults");
-            let kinds = if kinds.is_empty() {
-                String::new()
-            } else {
-                format!(" ({})", kinds.join(", "))
-            };
-            let elections = count(elections, "election", "elections");
-            Verdict::new(
-                self.name(),
-                format!("{elections} and {faults}{kinds} were seen"),
-                Vec::new(),
-            )
+            Verdict::new(self.name(), self.seen(), Vec::new())
         } else {
             Verdict::unknown(self.name(), reasons.join("; "))
         };

@@ -102,7 +102,7 @@ fn no_agreement_within_the_bound() {
     let at = "1110..1120";
     check(
         &format!("{at} n1 leads 7/1; {at} n2 leads 8/1; {at} n3 follows 8 n2"),
-        "n1 and n2 all lead",
+        "n1 and n2 both lead",
     );
     check(
         &format!("{at} n1 leads 7/1; {at} n2 follows 7 n3; {at} n3 follows 7 n1"),
@@ -116,10 +116,21 @@ fn no_agreement_within_the_bound() {
         &format!("{at} n1 leads 7/1; {at} n2 follows 8; {at} n3 follows"),
         "n2 knows epoch 8",
     );
+    check(
+        &format!("{at} n1 leads 7/1; {at} n2 leads 8/1; {at} n3 leads 9/1"),
+        "n1, n2 and n3 all lead",
+    );
+    let late = format!("10 phase recovery; 1100 phase final; {at} n1 leads 7/1; {at} n2 follows 7 n3; {at} n3 follows");
+    let v = verdict(&header(), "final-agreement", &late);
+    assert_eq!(
+        v.anomalies[0].story[2],
+        "By their own answers n1 leads in epoch 7 (#5), n2 follows n3 in epoch 7 (#6), n3 knows no leader (#7)."
+    );
+    assert_eq!(v.anomalies[0].evidence, [5, 6, 7]);
     // A contradiction among some is one, whoever is silent.
     check(
         &format!("{at} n1 leads 7/1; {at} n2 leads 8/1; {at} n3 silent"),
-        "n1 and n2 all lead",
+        "n1 and n2 both lead",
     );
 }
 
@@ -174,6 +185,27 @@ fn enough_was_seen() {
     // No leader was hit, but a fault that was aimed at nobody in particular took effect.
     let other = "10 n1 elected 1/1; 20..30 fault 1 kill n1; 25..26 fault 2 pause n2; 27 aim 2 moved; 50 phase end";
     assert_eq!(verdict(&faulty(), "coverage", other).validity, Validity::Valid);
+}
+
+#[test]
+fn planned_kinds_that_took_no_effect_are_named() {
+    let mut header = faulty();
+    header.plan.faults.kinds = vec![FaultKind::Pause, FaultKind::Kill, FaultKind::Partition];
+    let text = "10 n1 elected 1/1; 20..30 fault 1 pause n1; 40..41 heal 1; 50 phase end";
+    let v = verdict(&header, "coverage", text);
+    assert_eq!(v.validity, Validity::Valid);
+    assert_eq!(
+        v.summary,
+        "1 election and 1 fault (pause) were seen; no partition and no kill took effect"
+    );
+    let script = r#"{"at":"1s","lasting":"1s","fault":"packet"}"#;
+    header.plan.faults.kinds.clear();
+    header.plan.script = vec![serde_json::from_str(script).unwrap()];
+    let v = verdict(&header, "coverage", text);
+    assert_eq!(
+        v.summary,
+        "1 election and 1 fault (pause) were seen; no packet fault took effect"
+    );
 }
 
 #[test]
