@@ -34,7 +34,7 @@ pub fn doctor(program: &[String]) -> Vec<Check> {
             checks.push(failed(
                 "user namespaces",
                 &format!("{error:#}"),
-                "see the message; root needs no setting",
+                "user, network, mount and pid namespaces must be allowed here",
             ));
             return checks;
         }

@@ -2,13 +2,24 @@
 //!
 //! The kernel ends a sandbox with its control, so normally there is nothing to find. A sandbox is known by its [`Mark`]: the
 //! pid of its control, when that began, and in which pid namespace both are. It is left over if no such process exists.
+//!
+//! Anybody may write a mark on a command line, so a sandbox must also run our own program, and its line must be exactly
+//! the one that control gives it: program, the word `sandbox`, mark. A program that was
+//! built anew since has another file and is known by its name, which `/proc` shows with "(deleted)".
 use super::control::pidfd;
 use super::sandbox::{Mark, began, own_pid_space};
 use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The argument before the mark.
+const WORD: &[u8] = b"sandbox";
 
 /// A process of a sandbox whose control is dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +43,12 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
 fn leftover(pid: i32, space: u64) -> Option<Leftover> {
     let began_first = began(pid).ok()?;
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let last = line.strip_suffix(&[0])?.rsplit(|byte| *byte == 0).next()?;
-    let mark = Mark::parse(std::str::from_utf8(last).ok()?)?;
+    let args: Vec<&[u8]> = line.strip_suffix(&[0])?.split(|byte| *byte == 0).collect();
+    let [program, word, mark] = args[..] else { return None };
+    let mark = Mark::parse(std::str::from_utf8(mark).ok()?)?;
+    if word != WORD || !runs_our_program(pid, program) {
+        return None;
+    }
     let dead = began(mark.control).ok() != Some(mark.began);
     // A pid may be given to another process between two looks; the start time tells.
     (mark.space == space && dead && began(pid).ok() == Some(began_first)).then_some(Leftover {
@@ -41,6 +56,27 @@ fn leftover(pid: i32, space: u64) -> Option<Leftover> {
         began: began_first,
         control: mark.control,
     })
+}
+
+/// Whether a process runs the program that we are, or one that was in its place before.
+fn runs_our_program(pid: i32, argv0: &[u8]) -> bool {
+    let (own, other) = (Path::new("/proc/self/exe"), format!("/proc/{pid}/exe"));
+    let Ok(path) = fs::read_link(own) else { return false };
+    match (fs::metadata(own), fs::metadata(&other), fs::read_link(&other)) {
+        (Ok(a), Ok(b), _) if (a.dev(), a.ino()) == (b.dev(), b.ino()) => true,
+        (_, _, Ok(other)) => file_name(&path) == file_name(&other),
+        // The kernel may hide from an ordinary user what runs in a user namespace. Then the line has to do.
+        (_, _, Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            file_name(&path) == file_name(Path::new(OsStr::from_bytes(argv0)))
+        }
+        _ => false,
+    }
+}
+
+/// The last part of a path, without the kernel's note that the file is gone.
+fn file_name(path: &Path) -> Option<&[u8]> {
+    let name = path.file_name()?.as_bytes();
+    Some(name.strip_suffix(b" (deleted)").unwrap_or(name))
 }
 
 /// Ends a leftover, and with it all that runs inside its sandbox. A leftover that is already gone is no error; one that
@@ -72,4 +108,16 @@ pub fn end(leftover: &Leftover) -> Result<()> {
         "failed to see the end of process {pid} within 5 s of its kill"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_known_by_its_name_when_it_was_built_anew() {
+        let name = |path| file_name(Path::new(path)).unwrap();
+        assert_eq!(name("/a/splitbrain (deleted)"), name("/b/splitbrain"));
+        assert_ne!(name("/usr/bin/bash"), name("/usr/bin/splitbrain"));
+    }
 }

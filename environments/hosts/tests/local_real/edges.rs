@@ -189,7 +189,8 @@ impl Idle {
         let mut command = Command::new(own_program());
         Idle(
             command
-                .args(["idle", mark])
+                .args(["sandbox", mark])
+                .env("TOY_IDLES", "1")
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -212,6 +213,25 @@ fn a_leftover_is_found_and_ended() {
     let mark = format!("splitbrain-sandbox:{}:1:{space}", dead.id());
     let elsewhere = format!("splitbrain-sandbox:{}:1:{}", dead.id(), space + 1);
     let mut idle = [&mark, &elsewhere].map(|mark| Idle::with(mark));
+    // Others may show a mark, and are none of ours: another program, a mark elsewhere on the line.
+    let ours = own_program();
+    let scripts = tempfile::tempdir().unwrap();
+    fs::write(scripts.path().join("sandbox"), "read x").unwrap();
+    let decoys = [
+        ("/bin/bash", vec!["-c", "read x; :", "sandbox", &mark]),
+        ("/bin/bash", vec!["sandbox", &mark]),
+        (&ours, vec!["idle", &mark]),
+        (&ours, vec!["sandbox", "more", &mark]),
+    ];
+    let decoys = decoys.map(|(program, args)| {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env("TOY_IDLES", "1")
+            .current_dir(scripts.path())
+            .stdin(Stdio::piped());
+        Idle(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    });
     let alive = Rig::new(None);
     let of = |control: u32| {
         let found = leftovers().unwrap().into_iter();
@@ -235,5 +255,5 @@ fn a_leftover_is_found_and_ended() {
         idle[1].0.try_wait().unwrap().is_none(),
         "a mark of another pid namespace says nothing here"
     );
-    drop(alive);
+    drop((alive, decoys));
 }

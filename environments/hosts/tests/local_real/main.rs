@@ -23,12 +23,12 @@ const NOBODY: u32 = 65534;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("sandbox") => exit(splitbrain_environments::local::sandbox::main(&args[1..])),
-        Some("toy") => toy::main(&args[1..]),
         // For a mark in the process table.
-        Some("idle") => loop {
+        Some("sandbox" | "idle") if std::env::var_os("TOY_IDLES").is_some() => loop {
             std::thread::park();
         },
+        Some("sandbox") => exit(splitbrain_environments::local::sandbox::main(&args[1..])),
+        Some("toy") => toy::main(&args[1..]),
         Some("control") => death::control(&args[1]),
         _ => {
             // As `cargo test -- NAME` passes it on.
