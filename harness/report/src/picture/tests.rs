@@ -295,6 +295,26 @@ fn who_learns_late_of_a_lower_epoch_serves_not_and_ends_no_service() {
 }
 
 #[test]
+fn a_successor_that_serves_only_after_its_pause_leaves_the_failover_unmeasured() {
+    let hosts = vec![host(2)];
+    let mut lines = Lines::default();
+    lines.elected(10, 5, 1);
+    lines.act(15, Kind::Ok, Action::Pause { hosts: hosts.clone() });
+    let body = Body::Elected {
+        host: host(2),
+        epoch: Epoch(6),
+        token: None,
+        reign: Reign(1),
+    };
+    lines.push(20, Process::Host(host(2)), Kind::Info, body);
+    lines.act(40, Kind::Ok, Action::Resume { hosts });
+    lines.push(70, Process::Control, Kind::Info, Body::Phase { phase: Phase::End });
+    let p = lines.picture();
+    assert_eq!(served(&p), [(10, 20), (40, 70)]);
+    assert_eq!(failovers(&p), (vec![], 1), "nobody saw epoch 5 stop");
+}
+
+#[test]
 fn a_leader_that_is_deposed_while_it_is_paused_stopped_at_the_pause() {
     let p = paused(|lines| {
         lines.0.insert(2, lines.0[0].clone());
