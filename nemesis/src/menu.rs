@@ -22,6 +22,7 @@ struct Dish {
 impl Menu {
     /// The error says what does not fit.
     pub(crate) fn new(faults: &Faults, topology: &Topology) -> Result<Menu, String> {
+        check_kinds(faults)?;
         let mut kinds = Vec::new();
         for &kind in &faults.kinds {
             let mut dishes = Vec::new();
@@ -68,6 +69,18 @@ impl Menu {
         };
         (dish.breaks, target)
     }
+}
+
+fn check_kinds(faults: &Faults) -> Result<(), String> {
+    for (n, kind) in faults.kinds.iter().enumerate() {
+        if faults.kinds[..n].contains(kind) {
+            return Err(format!("the kinds of faults name {} twice", kind.name()));
+        }
+    }
+    if !faults.shapes.is_empty() && !faults.kinds.contains(&FaultKind::Partition) {
+        return Err("shapes are for partitions, and no partition is among the kinds of faults".to_string());
+    }
+    Ok(())
 }
 
 fn breaks_of(kind: FaultKind, faults: &Faults) -> Vec<Breaks> {

@@ -123,6 +123,9 @@ fn scripted(fault: &Scripted, limit: Nanos, topology: &Topology, rng: &mut Rng) 
     if fault.packets.is_some() && fault.fault != FaultKind::Packet {
         return Err(format!("a {name} has no packets, only a packet fault has"));
     }
+    if let Some(shape) = &fault.packets {
+        check_packets(shape)?;
+    }
     if fault.at >= limit {
         return Err(format!("it comes at {}, and the faults end at {limit}", fault.at));
     }
@@ -143,4 +146,48 @@ fn scripted(fault: &Scripted, limit: Nanos, topology: &Topology, rng: &mut Rng) 
         target,
         packets: fault.packets.unwrap_or(drawn),
     })
+}
+
+/// The least rate in bytes per second that still carries heartbeats.
+const LEAST_RATE: u64 = 1_000;
+/// The longest that a packet may be under way.
+const LONGEST: Nanos = Nanos::secs(60);
+
+/// Whether a packet fault with this shape does something, and something that can be done.
+fn check_packets(shape: &Shape) -> Result<(), String> {
+    let shares = [
+        ("loss_ppm", shape.loss_ppm),
+        ("duplicate_ppm", shape.duplicate_ppm),
+        ("reorder_ppm", shape.reorder_ppm),
+        ("corrupt_ppm", shape.corrupt_ppm),
+    ];
+    if let Some((name, ppm)) = shares.into_iter().find(|(_, ppm)| *ppm > 1_000_000) {
+        return Err(format!("packets.{name} is {ppm}, and 1000000 is every packet"));
+    }
+    if shape.jitter > shape.delay {
+        let Shape { delay, jitter, .. } = shape;
+        return Err(format!(
+            "packets.jitter {jitter} is more than packets.delay {delay}, and no packet comes before it was sent"
+        ));
+    }
+    // Not the sum: it may be beyond all numbers.
+    if shape.delay > LONGEST || shape.jitter > LONGEST - shape.delay {
+        return Err(format!(
+            "packets.delay and packets.jitter are together more than {LONGEST}"
+        ));
+    }
+    if (1..LEAST_RATE).contains(&shape.rate) {
+        let rate = shape.rate;
+        return Err(format!(
+            "packets.rate is {rate} B/s, which carries no heartbeat: {LEAST_RATE} is the least; to cut a host off, use a partition"
+        ));
+    }
+    if *shape == Shape::default() {
+        let words = "name a delay, loss_ppm, duplicate_ppm, corrupt_ppm or rate";
+        return Err(format!("its packets have a shape that does nothing: {words}"));
+    }
+    if shape.reorder_ppm > 0 && shape.delay == Nanos::ZERO {
+        return Err("packets.reorder_ppm needs a packets.delay that some packets skip".to_string());
+    }
+    Ok(())
 }

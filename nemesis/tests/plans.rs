@@ -159,3 +159,115 @@ fn what_does_not_fit_is_left_out_of_random_draws() {
         assert!(Nemesis::new(&plan, 1, &hosts).is_ok());
     }
 }
+
+#[test]
+fn kinds_are_named_once_and_shapes_need_partitions() {
+    let mut plan = Plan::new("raft", "sim");
+    plan.faults.kinds = vec![FaultKind::Kill, FaultKind::Pause, FaultKind::Kill];
+    assert_eq!(error(&plan, &members(3)), "the kinds of faults name kill twice");
+    plan.faults.kinds = vec![FaultKind::Kill];
+    plan.faults.shapes = vec![Grudge::Halves];
+    let want = "shapes are for partitions, and no partition is among the kinds of faults";
+    assert_eq!(error(&plan, &members(3)), want);
+    plan.faults.kinds.push(FaultKind::Partition);
+    assert!(Nemesis::new(&plan, 1, &members(3)).is_ok());
+}
+
+#[test]
+fn a_packet_fault_must_do_something_that_can_be_done() {
+    let clean = Shape::default();
+    let plan = |packets| {
+        let mut plan = Plan::new("raft", "sim");
+        plan.script = vec![Scripted {
+            at: Nanos::secs(5),
+            lasting: Nanos::secs(1),
+            fault: FaultKind::Packet,
+            shape: None,
+            target: None,
+            packets: Some(packets),
+        }];
+        plan
+    };
+    let check = |packets: Shape, want: &str| {
+        let why = error(&plan(packets), &members(3));
+        assert!(
+            why.starts_with("script fault 1: ") && why.contains(want),
+            "{want}: {why}"
+        );
+    };
+    let (delay, over) = (Nanos::secs(50), 1_000_001);
+    check(clean, "a shape that does nothing");
+    check(
+        Shape {
+            loss_ppm: over,
+            ..clean
+        },
+        "packets.loss_ppm is 1000001",
+    );
+    check(
+        Shape {
+            duplicate_ppm: over,
+            ..clean
+        },
+        "packets.duplicate_ppm is",
+    );
+    check(
+        Shape {
+            corrupt_ppm: over,
+            ..clean
+        },
+        "packets.corrupt_ppm is",
+    );
+    check(
+        Shape {
+            delay,
+            reorder_ppm: over,
+            ..clean
+        },
+        "packets.reorder_ppm is",
+    );
+    check(
+        Shape {
+            reorder_ppm: 9,
+            ..clean
+        },
+        "needs a packets.delay",
+    );
+    check(Shape { rate: 999, ..clean }, "carries no heartbeat");
+    check(
+        Shape {
+            jitter: Nanos::secs(1),
+            ..clean
+        },
+        "is more than packets.delay",
+    );
+    check(
+        Shape {
+            delay,
+            jitter: Nanos::secs(11),
+            ..clean
+        },
+        "together more than 60",
+    );
+    check(
+        Shape {
+            delay: Nanos::MAX,
+            ..clean
+        },
+        "together more than 60",
+    );
+    for packets in [
+        Shape {
+            loss_ppm: 1_000_000,
+            ..clean
+        },
+        Shape { rate: 1_000, ..clean },
+        Shape {
+            delay,
+            jitter: Nanos::secs(10),
+            ..clean
+        },
+    ] {
+        assert!(Nemesis::new(&plan(packets), 1, &members(3)).is_ok());
+    }
+}
