@@ -20,7 +20,7 @@ const EXIT_CODES: &str = "Exit codes:
   130  interrupted (and healed)
 
 Examples:
-  splitbrain run                                   5 Raft members, partitions, kills and pauses, 30 s
+  splitbrain run                                   5 Raft members, broken for 30 s
   splitbrain run --system etcd-election --faults pause --seed 7
   splitbrain run --env sim --mutant ignore-log --time-limit 60s --seed 0
                                                    a broken Raft, caught in simulation

@@ -98,7 +98,12 @@ fn sim(args: &RunArgs, plan: &Plan, header: &Header) -> Result<SimWorld, Failure
         Some("block") => Some(splitbrain_sim::Sabotage::BlockDoesNothing),
         Some("kill") => Some(splitbrain_sim::Sabotage::KillDoesNothing),
         Some("pause") => Some(splitbrain_sim::Sabotage::PauseDoesNothing),
-        Some(other) => return Err(Failure::usage(format!("no sabotage '{other}': block, kill or pause"))),
+        Some("shape") => Some(splitbrain_sim::Sabotage::ShapeDoesNothing),
+        Some(other) => {
+            return Err(Failure::usage(format!(
+                "no sabotage '{other}': block, kill, pause or shape"
+            )));
+        }
     };
     let build = move |name, records, incarnation: u32| {
         let rng = splitbrain_core::seed::stream(seed, &format!("{name}/{incarnation}"));
@@ -125,7 +130,12 @@ fn local(
         Some("block") => Some(splitbrain_environments::local::Sabotage::BlockDoesNothing),
         Some("kill") => Some(splitbrain_environments::local::Sabotage::KillDoesNothing),
         Some("pause") => Some(splitbrain_environments::local::Sabotage::PauseDoesNothing),
-        Some(other) => return Err(Failure::usage(format!("no sabotage '{other}': block, kill or pause"))),
+        Some("shape") => Some(splitbrain_environments::local::Sabotage::ShapeDoesNothing),
+        Some(other) => {
+            return Err(Failure::usage(format!(
+                "no sabotage '{other}': block, kill, pause or shape"
+            )));
+        }
     };
     let config = LocalConfig {
         program: sandbox_program()?,

@@ -185,7 +185,12 @@ fn a_killed_control_leaves_nothing_but_a_readable_history() {
 
 #[test]
 fn a_sabotaged_fault_is_an_error_not_silence() {
-    for (sabotage, fault) in [("block", "partition"), ("kill", "kill"), ("pause", "pause")] {
+    for (sabotage, fault) in [
+        ("block", "partition"),
+        ("kill", "kill"),
+        ("pause", "pause"),
+        ("shape", "packet"),
+    ] {
         let bench = Bench::new();
         let line = format!("run --time-limit 20s --every 500ms --faults {fault} --seed 7 --sabotage {sabotage}");
         let ran = bench.run(&line).exits(4);

@@ -123,7 +123,12 @@ fn a_seed_is_a_history_byte_for_byte() {
 
 #[test]
 fn a_sabotaged_fault_is_an_error_not_silence() {
-    for (sabotage, fault) in [("block", "partition"), ("kill", "kill"), ("pause", "pause")] {
+    for (sabotage, fault) in [
+        ("block", "partition"),
+        ("kill", "kill"),
+        ("pause", "pause"),
+        ("shape", "packet"),
+    ] {
         let bench = Bench::new();
         let line = format!("run --env sim --time-limit 20s --faults {fault} --seed 7 --sabotage {sabotage}");
         let ran = bench.run(&line).exits(4);

@@ -27,6 +27,14 @@ fn an_unknown_name_is_answered_with_what_there_is() {
     check("run --time-limit 0s", 2, &["time limit"]);
     check("run --rate 0", 2, &["rate"]);
     check("run --targets king", 2, &["king", "leader"]);
+    check("run --time-limit -5s", 2, &["-5s"]);
+    check("run --seed -1", 2, &["-1"]);
+    check("run --candidates 3", 2, &["raft has no candidates"]);
+    check(
+        "run --ttl 2s -o ttl=3s --system etcd-election",
+        2,
+        &["'ttl' is given twice"],
+    );
     check("run --targets host:n99", 2, &["n99"]);
     check("frobnicate", 2, &["frobnicate"]);
 }
