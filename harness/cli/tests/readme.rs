@@ -50,7 +50,7 @@ fn every_command_runs_as_it_says() {
 #[test]
 fn ci_calls_the_test_command_of_the_readme() {
     let ci = include_str!("../../../.ci/run");
-    assert!(ci.lines().any(|l| l == "cargo test --workspace --release"));
+    assert!(ci.lines().any(|l| l.trim() == "cargo test --workspace --release"));
     assert!(README.contains("\ncargo test --workspace --release\n"));
 }
 
