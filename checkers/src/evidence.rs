@@ -298,7 +298,7 @@ impl Course {
 pub(crate) fn deaths(event: &Event) -> &[Name] {
     match &event.body {
         Body::Fault(step) if event.kind == Kind::Ok => match &step.action {
-            Action::Kill { hosts } => hosts,
+            Action::Kill { hosts, .. } => hosts,
             _ => &[],
         },
         Body::Exited { host, .. } => std::slice::from_ref(host),

@@ -126,7 +126,7 @@ impl Aim {
                 self.lost(*host, |_| true, "ended by itself");
             }
             (Body::Fault(step), Kind::Ok) => {
-                if let Action::Kill { hosts } = &step.action {
+                if let Action::Kill { hosts, .. } = &step.action {
                     // Its own aim is decided below: it led until now.
                     self.claims.retain(|host, _| !hosts.contains(host));
                 }

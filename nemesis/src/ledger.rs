@@ -91,7 +91,10 @@ impl Ledger {
             Effect::Cut(links) => Action::Block {
                 links: links.iter().copied().collect(),
             },
-            Effect::Dead(hosts) => Action::Kill { hosts: hosts.clone() },
+            Effect::Dead(hosts) => Action::Kill {
+                hosts: hosts.clone(),
+                unsynced: splitbrain_core::Unsynced::Kept,
+            },
             Effect::Stopped(hosts) => Action::Pause { hosts: hosts.clone() },
             Effect::Shaped(links, shape) => Action::Shape {
                 links: links.clone(),

@@ -88,6 +88,7 @@ fn breaks_of(kind: FaultKind, faults: &Faults) -> Vec<Breaks> {
         FaultKind::Kill => vec![Breaks::Kill],
         FaultKind::Pause => vec![Breaks::Pause],
         FaultKind::Packet => vec![Breaks::Packet],
+        FaultKind::Clock | FaultKind::Disk => Vec::new(),
         FaultKind::Partition if faults.shapes.is_empty() => Grudge::ALL.map(Breaks::Partition).to_vec(),
         FaultKind::Partition => faults.shapes.iter().copied().map(Breaks::Partition).collect(),
     }

@@ -134,6 +134,7 @@ fn scripted(fault: &Scripted, limit: Nanos, topology: &Topology, rng: &mut Rng) 
         FaultKind::Kill => Breaks::Kill,
         FaultKind::Pause => Breaks::Pause,
         FaultKind::Packet => Breaks::Packet,
+        FaultKind::Clock | FaultKind::Disk => return Err(format!("{name} cannot be planned yet")),
     };
     let target = fault.target.unwrap_or_else(|| menu::default_target(breaks));
     fit::fits(topology, breaks, target)?;

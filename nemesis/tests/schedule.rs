@@ -25,6 +25,9 @@ fn scripted(at: u64, fault: FaultKind, shape: Option<Grudge>, target: Option<Tar
         shape,
         target,
         packets: None,
+        clock: None,
+        disk: None,
+        unsynced: None,
     }
 }
 

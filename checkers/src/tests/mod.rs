@@ -158,7 +158,10 @@ fn parse_line(client: u32, words: &str) -> Parsed {
             let kind: FaultKind = serde_json::from_str(&format!("{kind:?}")).unwrap();
             let hosts = vec![name(w.next())];
             let action = match kind {
-                FaultKind::Kill => Action::Kill { hosts: hosts.clone() },
+                FaultKind::Kill => Action::Kill {
+                    hosts: hosts.clone(),
+                    unsynced: Default::default(),
+                },
                 _ => Action::Pause { hosts: hosts.clone() },
             };
             fault_step(fault, kind, hosts, action, Body::Fault, w.rest())

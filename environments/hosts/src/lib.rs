@@ -10,5 +10,11 @@
 //! Caveat: Linux only.
 #![deny(missing_docs)]
 
+pub mod agent;
+pub mod ground;
 pub mod live;
 pub mod local;
+pub mod remote;
+mod sabotage;
+
+pub use sabotage::Sabotage;

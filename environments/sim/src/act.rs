@@ -15,13 +15,14 @@ impl SimWorld {
     /// Carries `action` out and verifies it. The error reads after "failed to".
     pub(crate) fn carry_out(&mut self, action: &Action) -> Result<Vec<Proof>, String> {
         match action {
-            Action::Kill { hosts } => self.each_host("kill", hosts, SimWorld::kill),
+            Action::Kill { hosts, .. } => self.each_host("kill", hosts, SimWorld::kill),
             Action::Start { hosts } => self.each_host("start", hosts, SimWorld::start_again),
             Action::Pause { hosts } => self.each_host("pause", hosts, SimWorld::pause),
             Action::Resume { hosts } => self.each_host("resume", hosts, SimWorld::resume),
             Action::Block { links } => self.each_link("block", links, SimWorld::block),
             Action::Unblock { links } => self.each_link("unblock", links, SimWorld::unblock),
             Action::Shape { links, shape } => self.each_link("shape", links, |world, link| world.shape(link, *shape)),
+            Action::Clock { .. } | Action::Disk { .. } => Err("sim has no such fault".to_string()),
         }
     }
 

@@ -161,7 +161,10 @@ fn a_killed_leader_is_replaced_and_comes_back_with_its_log() {
     let set = cluster.ask(leader, Op::Set { value: 7 });
     assert_eq!(set, Some(Outcome::Ok(Answer::Done)));
     let hosts = vec![leader];
-    cluster.act(Action::Kill { hosts: hosts.clone() });
+    cluster.act(Action::Kill {
+        hosts: hosts.clone(),
+        unsynced: Default::default(),
+    });
     cluster.reigns.clear();
     let (next, _) = cluster.until_leader(epoch);
     assert_ne!(next, leader);
@@ -210,7 +213,13 @@ fn trouble(seed: u64) -> Cluster {
         };
         let (hosts, links) = (vec![victim], around(victim, 5));
         let (fault, heal) = match (seed + round) % 3 {
-            0 => (Action::Kill { hosts: hosts.clone() }, Action::Start { hosts }),
+            0 => (
+                Action::Kill {
+                    hosts: hosts.clone(),
+                    unsynced: Default::default(),
+                },
+                Action::Start { hosts },
+            ),
             1 => (Action::Pause { hosts: hosts.clone() }, Action::Resume { hosts }),
             _ => (Action::Block { links: links.clone() }, Action::Unblock { links }),
         };

@@ -146,7 +146,10 @@ fn a_killed_host_keeps_its_disk_and_nothing_else() {
     toys.run(Nanos::millis(50));
     assert!(toys.completed(set).is_some());
     assert_eq!(
-        saw(toys.act(Action::Kill { hosts: one("n1") })),
+        saw(toys.act(Action::Kill {
+            hosts: one("n1"),
+            unsynced: Default::default()
+        })),
         ["n1: no process left, inputs are lost"]
     );
     toys.run(Nanos::millis(10));
@@ -180,7 +183,11 @@ fn what_was_said_had_been_durable() {
         let mut toys = Toys::ready(kill_after);
         let set = toys.submit("n1", Op::Set { value: 7 });
         toys.run(Nanos::micros(kill_after * 50));
-        toys.act(Action::Kill { hosts: one("n1") }).unwrap();
+        toys.act(Action::Kill {
+            hosts: one("n1"),
+            unsynced: Default::default(),
+        })
+        .unwrap();
         toys.run(Nanos::millis(1));
         let said = toys.completed(set).is_some();
         let from = toys.log.len();
@@ -205,7 +212,11 @@ fn a_compaction_replaces_the_disk() {
     toys.submit("n1", Op::Set { value: 7 });
     toys.submit("n1", Op::Cas { from: None, to: 1 });
     toys.run(Nanos::millis(50));
-    toys.act(Action::Kill { hosts: one("n1") }).unwrap();
+    toys.act(Action::Kill {
+        hosts: one("n1"),
+        unsynced: Default::default(),
+    })
+    .unwrap();
     let from = toys.log.len();
     toys.act(Action::Start { hosts: one("n1") }).unwrap();
     toys.run(Nanos::millis(10));
@@ -255,7 +266,11 @@ fn a_reply_of_the_storage_never_reaches_the_next_life() {
     toys.act(Action::Shape { links, shape }).unwrap();
     toys.submit("n1", Op::Write { value: 5 });
     toys.run(Nanos::millis(50));
-    toys.act(Action::Kill { hosts: one("n1") }).unwrap();
+    toys.act(Action::Kill {
+        hosts: one("n1"),
+        unsynced: Default::default(),
+    })
+    .unwrap();
     toys.act(Action::Start { hosts: one("n1") }).unwrap();
     toys.run(Nanos::secs(3));
     assert!(toys.applied(0, "n1", STORE).is_empty());
@@ -298,10 +313,19 @@ fn actions_repeat_without_harm_and_say_so() {
     check(Action::Pause { hosts: one("n1") }, "n1: stopped, inputs are held");
     check(Action::Pause { hosts: one("n1") }, "n1: stopped, inputs are held");
     check(
-        Action::Kill { hosts: one("n1") },
+        Action::Kill {
+            hosts: one("n1"),
+            unsynced: Default::default(),
+        },
         "n1: no process left, inputs are lost",
     );
-    check(Action::Kill { hosts: one("n1") }, "n1: already dead");
+    check(
+        Action::Kill {
+            hosts: one("n1"),
+            unsynced: Default::default(),
+        },
+        "n1: already dead",
+    );
     check(Action::Pause { hosts: one("n1") }, "n1: already dead");
     check(Action::Resume { hosts: one("n1") }, "n1: already dead");
     check(Action::Start { hosts: one("n1") }, "n1: its process handles inputs");
@@ -367,7 +391,10 @@ fn an_action_that_does_not_act_is_an_error() {
         ),
         (
             Sabotage::KillDoesNothing,
-            Action::Kill { hosts: one("n1") },
+            Action::Kill {
+                hosts: one("n1"),
+                unsynced: Default::default(),
+            },
             "kill n1: its process is still there",
         ),
         (
@@ -432,7 +459,11 @@ fn a_lively_run(seed: u64) -> Vec<(Nanos, Happening)> {
     })
     .unwrap();
     toys.submit("n2", Op::Write { value: 2 });
-    toys.act(Action::Kill { hosts: one("n3") }).unwrap();
+    toys.act(Action::Kill {
+        hosts: one("n3"),
+        unsynced: Default::default(),
+    })
+    .unwrap();
     toys.act(Action::Pause { hosts: one("n2") }).unwrap();
     toys.run(Nanos::millis(500));
     toys.act(Action::Start { hosts: one("n3") }).unwrap();

@@ -125,18 +125,8 @@ fn local(
     header: &Header,
     dir: &RunDir,
 ) -> Result<LiveWorld, Failure> {
-    let sabotage = match args.sabotage.as_deref() {
-        None => None,
-        Some("block") => Some(splitbrain_environments::local::Sabotage::BlockDoesNothing),
-        Some("kill") => Some(splitbrain_environments::local::Sabotage::KillDoesNothing),
-        Some("pause") => Some(splitbrain_environments::local::Sabotage::PauseDoesNothing),
-        Some("shape") => Some(splitbrain_environments::local::Sabotage::ShapeDoesNothing),
-        Some(other) => {
-            return Err(Failure::usage(format!(
-                "no sabotage '{other}': block, kill, pause or shape"
-            )));
-        }
-    };
+    let sabotage = args.sabotage.as_deref().map(str::parse).transpose();
+    let sabotage = sabotage.map_err(Failure::usage)?;
     let config = LocalConfig {
         program: sandbox_program()?,
         dir: dir.path.clone(),

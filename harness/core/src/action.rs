@@ -6,7 +6,7 @@
 //! and idempotent per link or host: blocking a blocked link is no error, and one unblock undoes both. Whoever overlaps
 //! faults counts them (the nemesis does).
 use crate::name::Name;
-use crate::time::{self, Nanos};
+use crate::time::{self, Nanos, Offset};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -67,14 +67,166 @@ pub struct Shape {
     pub rate: u64,
 }
 
+/// Which of the clocks that a process can read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clocks {
+    /// All of them.
+    #[default]
+    Both,
+    /// The time of day, which leases and logs carry.
+    Realtime,
+    /// The time since boot, which timers count.
+    Monotonic,
+}
+
+/// How the clocks that a host's processes read differ from the true ones. The default is no difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Skew {
+    /// Which clocks.
+    pub clocks: Clocks,
+    /// Added to what they read, from the moment at which the skew acts: `1h`, `-200ms`.
+    pub offset: Offset,
+    /// How fast they go from then on, in millionths of the true rate.
+    pub rate_ppm: u32,
+    /// The offset is there and away by turns, each for so long; zero: it stays.
+    #[serde(with = "time::text")]
+    pub strobe: Nanos,
+}
+
+impl Skew {
+    /// The rate of a true clock.
+    pub const TRUE_RATE: u32 = 1_000_000;
+    /// The slowest and the fastest rate that may be asked for.
+    pub const RATES: std::ops::RangeInclusive<u32> = 100_000..=10_000_000;
+    /// The largest offset either way: ten years.
+    pub const MOST: Offset = Offset(10 * 365 * 24 * 3600 * 1_000_000_000);
+
+    /// Whether it leaves the clocks as they are.
+    pub fn is_none(&self) -> bool {
+        self.offset == Offset(0) && self.rate_ppm == Skew::TRUE_RATE
+    }
+
+    /// Whether it can be asked for; the error says what cannot.
+    pub fn check(&self) -> Result<(), String> {
+        if !Skew::RATES.contains(&self.rate_ppm) {
+            return Err(format!(
+                "a clock's rate-ppm is {} to {} (1000000 is true), not {}",
+                Skew::RATES.start(),
+                Skew::RATES.end(),
+                self.rate_ppm
+            ));
+        }
+        if self.offset.0.unsigned_abs() > Skew::MOST.0.unsigned_abs() {
+            return Err(format!("a clock's offset is at most ten years, not {}", self.offset));
+        }
+        if self.strobe > Nanos::ZERO && self.offset == Offset(0) {
+            return Err("a strobe needs an offset that comes and goes".to_string());
+        }
+        Ok(())
+    }
+}
+
+impl Default for Skew {
+    fn default() -> Skew {
+        Skew {
+            clocks: Clocks::Both,
+            offset: Offset(0),
+            rate_ppm: Skew::TRUE_RATE,
+            strobe: Nanos::ZERO,
+        }
+    }
+}
+
+/// In words: `realtime +1h`, `rate x0.5`, `-200ms every 300ms`.
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        match self.clocks {
+            Clocks::Both => {}
+            Clocks::Realtime => words.push("realtime".to_string()),
+            Clocks::Monotonic => words.push("monotonic".to_string()),
+        }
+        if self.offset != Offset(0) {
+            words.push(self.offset.to_string());
+        }
+        if self.strobe > Nanos::ZERO {
+            words.push(format!("every {}", time::words(self.strobe)));
+        }
+        if self.rate_ppm != Skew::TRUE_RATE {
+            words.push(format!("rate x{}", f64::from(self.rate_ppm) / 1e6));
+        }
+        if self.is_none() {
+            words = vec!["true".to_string()];
+        }
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// What a host's disk does to its processes. The default is a healthy one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Disk {
+    /// Writes fail, as on a volume without room.
+    pub full: bool,
+    /// Each sync takes so much longer.
+    #[serde(with = "time::text")]
+    pub sync_delay: Nanos,
+    /// Syncs that fail with an input/output error, per million.
+    pub sync_fail_ppm: u32,
+}
+
+/// In words: `full`, `syncs take 200ms longer`, `3% of syncs fail`.
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        if self.full {
+            words.push("full".to_string());
+        }
+        if self.sync_delay > Nanos::ZERO {
+            words.push(format!("syncs take {} longer", time::words(self.sync_delay)));
+        }
+        if self.sync_fail_ppm > 0 {
+            words.push(format!("{}% of syncs fail", f64::from(self.sync_fail_ppm) / 1e4));
+        }
+        if words.is_empty() {
+            words.push("healthy".to_string());
+        }
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// What a kill does to what was written and not yet synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsynced {
+    /// It stays, as by SIGKILL: the kernel has it.
+    #[default]
+    Kept,
+    /// It is lost, as by a power cut.
+    Lost,
+    /// A part of the last write is on the disk, the rest is lost.
+    Torn,
+}
+
+impl Unsynced {
+    fn is_kept(&self) -> bool {
+        *self == Unsynced::Kept
+    }
+}
+
 /// One primitive change, as data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "kebab-case")]
 pub enum Action {
-    /// End every process of ours on these hosts at once, as SIGKILL does; nothing unsynced is lost.
+    /// End every process of ours on these hosts at once, as SIGKILL does.
     Kill {
         /// On these hosts.
         hosts: Vec<Name>,
+        /// What becomes of unsynced writes; absent in a history: they stay.
+        #[serde(default, skip_serializing_if = "Unsynced::is_kept")]
+        unsynced: Unsynced,
     },
     /// Start the hosts' processes again, from their disks.
     Start {
@@ -107,6 +259,21 @@ pub enum Action {
         links: Vec<Link>,
         /// What they do to packets; the default shape is a clean link.
         shape: Shape,
+    },
+    /// Skew the clocks that these hosts' processes read, in place of the skew they have. Processes that start later on
+    /// these hosts get it too.
+    Clock {
+        /// On these hosts.
+        hosts: Vec<Name>,
+        /// The default skew makes the clocks true again.
+        skew: Skew,
+    },
+    /// Make these hosts' disks misbehave, in place of how they do.
+    Disk {
+        /// On these hosts.
+        hosts: Vec<Name>,
+        /// The default disk is healthy.
+        disk: Disk,
     },
 }
 

@@ -403,7 +403,10 @@ mod tests {
             kind: FaultKind::Kill,
             what: "kill n1".into(),
             targets: vec![n1()],
-            action: Action::Kill { hosts: vec![n1()] },
+            action: Action::Kill {
+                hosts: vec![n1()],
+                unsynced: Default::default(),
+            },
             proofs: vec![],
         };
         check(

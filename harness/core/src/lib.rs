@@ -7,7 +7,8 @@
 //! - [`wire`]: the JSON lines that a candidate speaks on its standard streams;
 //! - [`action`]: the primitive changes that a nemesis asks of an environment, and the proof that comes back;
 //! - [`event`] and [`history`]: what was recorded, as JSON Lines;
-//! - [`plan`], [`system`], [`promise`]: the experiment, what is deployed in it, and what that promises;
+//! - [`plan`], [`hosts`], [`system`], [`promise`]: the experiment, on which machines, what is deployed in it, and what
+//!   that promises;
 //! - [`verdict`]: what a checker says, with its evidence;
 //! - [`world`], [`generator`], [`checker`]: the traits at the boundaries;
 //! - [`seed`]: how one seed becomes many independent random streams.
@@ -22,6 +23,7 @@ pub mod checker;
 pub mod event;
 pub mod generator;
 pub mod history;
+pub mod hosts;
 pub mod ids;
 pub mod name;
 pub mod op;
@@ -34,7 +36,7 @@ pub mod verdict;
 pub mod wire;
 pub mod world;
 
-pub use action::{Action, Link, Proof, Shape};
+pub use action::{Action, Clocks, Disk, Link, Proof, Shape, Skew, Unsynced};
 pub use checker::Checker;
 pub use event::{Body, Event, Kind, Process};
 pub use generator::{Command, Generator, Lane, Next, View};
@@ -45,6 +47,6 @@ pub use op::{Answer, Op, Outcome, Role, Status};
 pub use plan::Plan;
 pub use promise::{Guarantee, Holds, Promise};
 pub use system::{HostRole, HostSpec, ProcessSpec, Site, System};
-pub use time::Nanos;
+pub use time::{Nanos, Offset};
 pub use verdict::{Anomaly, Severity, Validity, Verdict};
 pub use world::{Happening, Unasked, World};

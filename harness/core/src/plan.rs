@@ -23,7 +23,7 @@
 //! [options]          # the system's own, see `splitbrain list systems`
 //! ttl = "5s"
 //! ```
-use crate::action::Shape;
+use crate::action::{Disk, Shape, Skew, Unsynced};
 use crate::name::Name;
 use crate::system::HostRole;
 use crate::time::{self, Nanos};
@@ -31,6 +31,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+pub use crate::hosts::{ClockOf, Docker, HostKeys, Hosts, Ssh, Vagrant};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +43,7 @@ pub struct Plan {
     pub name: String,
     /// `raft`, `etcd`, `etcd-election`, ...
     pub system: String,
-    /// `local`, `sim`, ...
+    /// `local`, `sim`, `docker`, `ssh`, `vagrant`.
     pub environment: String,
     /// Servers or members; the system's own default where 0.
     #[serde(default)]
@@ -73,6 +75,22 @@ pub struct Plan {
     /// The system's own options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
+    /// What all environments with real hosts heed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hosts: Hosts,
+    /// Where `docker` gets its containers from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub docker: Docker,
+    /// Where `ssh` finds its hosts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ssh: Ssh,
+    /// Where `vagrant` finds its machines.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vagrant: Vagrant,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_time_limit() -> Nanos {
@@ -100,6 +118,10 @@ impl Plan {
             faults: Faults::default(),
             script: Vec::new(),
             options: BTreeMap::new(),
+            hosts: Hosts::default(),
+            docker: Docker::default(),
+            ssh: Ssh::default(),
+            vagrant: Vagrant::default(),
         }
     }
 }
@@ -168,6 +190,15 @@ pub struct Scripted {
     /// What a packet fault does; drawn from the seed unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<Shape>,
+    /// What a clock fault does; drawn from the seed unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Skew>,
+    /// What a disk fault does; drawn from the seed unless given, like `unsynced`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
+    /// A disk fault that is a kill: what becomes of unsynced writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsynced: Option<Unsynced>,
 }
 
 /// What can break.
@@ -182,15 +213,21 @@ pub enum FaultKind {
     Pause,
     /// Links delay, lose, duplicate, reorder, corrupt or throttle.
     Packet,
+    /// The clocks that processes read jump, strobe or drift.
+    Clock,
+    /// Disks are full, slow or failing, or lose at a kill what was not synced.
+    Disk,
 }
 
 impl FaultKind {
     /// Every kind there is.
-    pub const ALL: [FaultKind; 4] = [
+    pub const ALL: [FaultKind; 6] = [
         FaultKind::Partition,
         FaultKind::Kill,
         FaultKind::Pause,
         FaultKind::Packet,
+        FaultKind::Clock,
+        FaultKind::Disk,
     ];
 
     /// As plans and command lines write it.
@@ -200,6 +237,8 @@ impl FaultKind {
             FaultKind::Kill => "kill",
             FaultKind::Pause => "pause",
             FaultKind::Packet => "packet",
+            FaultKind::Clock => "clock",
+            FaultKind::Disk => "disk",
         }
     }
 
@@ -210,6 +249,8 @@ impl FaultKind {
             FaultKind::Kill => "a host's processes end as by SIGKILL and start again from their disks",
             FaultKind::Pause => "a host's processes stop as by SIGSTOP and go on later, believing what they believed",
             FaultKind::Packet => "links delay, jitter, lose, duplicate, reorder, corrupt or throttle packets",
+            FaultKind::Clock => "the clocks that a host's processes read jump, strobe or drift",
+            FaultKind::Disk => "disks are full, sync slowly or fail to, or lose at a kill what was not synced",
         }
     }
 }

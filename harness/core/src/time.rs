@@ -93,6 +93,48 @@ impl FromStr for Nanos {
     }
 }
 
+/// A span with its shortest name: `1h`, `200ms`, `1m 30s`.
+pub fn words(n: Nanos) -> String {
+    humantime::format_duration(Duration::from(n)).to_string()
+}
+
+/// A signed span in nanoseconds: what is added to a clock. As text `1h`, `+1h`, `-200ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "+" };
+        write!(f, "{sign}{}", words(Nanos(self.0.unsigned_abs())))
+    }
+}
+
+impl FromStr for Offset {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Offset, String> {
+        let (negative, rest) = match s.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, s.strip_prefix('+').unwrap_or(s)),
+        };
+        let bad = |e: String| format!("'{s}' is not an offset such as +1h or -200ms: {e}");
+        let span: Nanos = rest.parse().map_err(|e: humantime::DurationError| bad(e.to_string()))?;
+        let span = i64::try_from(span.0).map_err(|_| bad("it is too long".to_string()))?;
+        Ok(Offset(if negative { -span } else { span }))
+    }
+}
+
+impl Serialize for Offset {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Offset {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Offset, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// For `#[serde(with = "time::text")]`: a time as text (`"60s"`), as plans write it.
 pub mod text {
     use super::Nanos;
@@ -128,6 +170,16 @@ mod tests {
     fn prints_with_a_unit_that_fits() {
         assert_eq!(Nanos::millis(12_346).to_string(), "12.346s");
         assert_eq!(Nanos::micros(250).to_string(), "250.000us");
+    }
+
+    #[test]
+    fn offsets_have_a_sign() {
+        for (text, nanos) in [("+1h", 3_600_000_000_000), ("-200ms", -200_000_000), ("+0s", 0)] {
+            assert_eq!(text.parse::<Offset>().unwrap(), Offset(nanos));
+            assert_eq!(Offset(nanos).to_string(), text);
+        }
+        assert_eq!("1h".parse::<Offset>().unwrap(), Offset(3_600_000_000_000));
+        assert!("-soon".parse::<Offset>().is_err());
     }
 
     #[test]

@@ -303,10 +303,15 @@ impl Fold {
 
     fn acted(&mut self, now: Nanos, action: &Action) {
         let (hosts, state) = match action {
-            Action::Kill { hosts } => (hosts, Said::Killed),
+            Action::Kill { hosts, .. } => (hosts, Said::Killed),
             Action::Pause { hosts } => (hosts, Said::Paused),
             Action::Resume { hosts } => (hosts, Said::Resumed),
-            Action::Start { .. } | Action::Block { .. } | Action::Unblock { .. } | Action::Shape { .. } => return,
+            Action::Start { .. }
+            | Action::Block { .. }
+            | Action::Unblock { .. }
+            | Action::Shape { .. }
+            | Action::Clock { .. }
+            | Action::Disk { .. } => return,
         };
         for host in hosts {
             let lane = self.lane(*host);

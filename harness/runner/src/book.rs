@@ -146,7 +146,7 @@ impl Book {
             }
             Body::Started { host, .. } | Body::Exited { host, .. } => self.gone(*host),
             Body::Fault(step) | Body::Heal(step) if event.kind != Kind::Fail => {
-                if let Action::Kill { hosts } = &step.action {
+                if let Action::Kill { hosts, .. } = &step.action {
                     hosts.iter().for_each(|host| self.gone(*host));
                 }
             }

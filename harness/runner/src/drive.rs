@@ -305,7 +305,7 @@ impl Loop<'_> {
             Ok(proofs) => {
                 open.step.proofs = proofs;
                 self.record(time, Process::Nemesis, Kind::Ok, fault_body(&open), None);
-                if let Action::Kill { hosts } = &open.step.action {
+                if let Action::Kill { hosts, .. } = &open.step.action {
                     hosts
                         .iter()
                         .for_each(|host| self.orphan(time, *host, "the process was killed"));

@@ -277,7 +277,7 @@ impl Rig {
 
     fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::Kill { hosts } => {
+            Action::Kill { hosts, .. } => {
                 self.dead.extend(hosts);
                 self.view.ready.retain(|h| !hosts.contains(h));
             }
@@ -297,6 +297,7 @@ impl Rig {
                     assert!(self.shaped.insert(*link, *shape).is_none(), "{link} has two shapes");
                 }
             }
+            Action::Clock { .. } | Action::Disk { .. } => unreachable!("not planned"),
         }
     }
 
@@ -343,10 +344,12 @@ impl Rig {
 
 fn places(action: &Action) -> Vec<String> {
     match action {
-        Action::Kill { hosts } | Action::Start { hosts } | Action::Pause { hosts } | Action::Resume { hosts } => {
+        Action::Kill { hosts, .. } | Action::Start { hosts } | Action::Pause { hosts } | Action::Resume { hosts } => {
             hosts.iter().map(Name::to_string).collect()
         }
         Action::Block { links } | Action::Unblock { links } => links.iter().map(|l| format!("cut {l}")).collect(),
         Action::Shape { links, .. } => links.iter().map(|l| format!("shape {l}")).collect(),
+        Action::Clock { hosts, .. } => hosts.iter().map(|h| format!("clock {h}")).collect(),
+        Action::Disk { hosts, .. } => hosts.iter().map(|h| format!("disk {h}")).collect(),
     }
 }

@@ -152,7 +152,7 @@ impl Machine {
 
     /// Does it and proves it, or says why not.
     pub fn carry_out(&mut self, action: &Action) -> Result<Vec<Proof>, String> {
-        if let Action::Kill { hosts } | Action::Start { hosts } | Action::Pause { hosts } | Action::Resume { hosts } =
+        if let Action::Kill { hosts, .. } | Action::Start { hosts } | Action::Pause { hosts } | Action::Resume { hosts } =
             action
             && let Some(unknown) = hosts.iter().find(|host| !self.hosts.contains_key(host))
         {
@@ -160,7 +160,7 @@ impl Machine {
         }
         let call = |order: Order| self.shared.sandbox.call(&order, &[]);
         match action {
-            Action::Kill { hosts } => {
+            Action::Kill { hosts, .. } => {
                 let proofs = call(Order::Kill(hosts.clone()))?;
                 for host in hosts {
                     self.bury(*host);
@@ -179,6 +179,7 @@ impl Machine {
             Action::Block { links } => call(Order::Block(links.clone())),
             Action::Unblock { links } => call(Order::Unblock(links.clone())),
             Action::Shape { links, shape } => call(Order::Shape(links.clone(), *shape)),
+            Action::Clock { .. } | Action::Disk { .. } => Err("local has no such fault".to_string()),
         }
     }
 

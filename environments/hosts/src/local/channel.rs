@@ -4,6 +4,7 @@
 //! their bounds, file descriptors travel beside them (`SCM_RIGHTS`), and the death of either end is an end of file for the
 //! other. Control gives one order at a time and gets exactly one answer to it; [`Report::Exited`] comes unasked between
 //! answers.
+use crate::sabotage::Sabotage;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
@@ -12,19 +13,6 @@ use splitbrain_core::{Link, Name, Proof, Shape};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-
-/// A deliberate fault of the harness itself, for tests: the action is left out, and its verification must notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sabotage {
-    /// Blocks are not told to the switch.
-    BlockDoesNothing,
-    /// No signal is sent to kill.
-    KillDoesNothing,
-    /// No signal is sent to pause.
-    PauseDoesNothing,
-    /// The switch notes shapes and does not act on them.
-    ShapeDoesNothing,
-}
 
 /// What init needs to build the hosts.
 #[derive(Debug, Serialize, Deserialize)]

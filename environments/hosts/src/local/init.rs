@@ -3,12 +3,13 @@
 //! One thread, one loop, one order at a time; an order is answered once it was carried out and verified. Between orders,
 //! and never within one, ends of processes that nobody had killed are reported. When the socket or stage 1 ends, init
 //! ends at once, and the kernel ends everything else.
-use super::channel::{self, Order, Report, Sabotage, Setup, Traffic};
+use super::channel::{self, Order, Report, Setup, Traffic};
 use super::members::Members;
 use super::net::{self, Host};
 use super::probe::{Expect, Prober};
 use super::switch::{Health, Switch};
 use super::{kill, pause};
+use crate::sabotage::Sabotage;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use splitbrain_core::{Link, Name, Proof, Shape};

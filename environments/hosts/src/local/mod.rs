@@ -34,7 +34,7 @@ pub mod sandbox;
 mod site;
 pub mod switch;
 
-pub use channel::{Sabotage, Traffic};
+pub use channel::Traffic;
 pub use doctor::{Check, doctor};
 pub use leftovers::{Leftover, end, leftovers};
 pub use site::{LocalConfig, LocalSite};

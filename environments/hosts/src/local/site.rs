@@ -1,7 +1,8 @@
 //! A local cluster's hosts, made and not yet used.
-use super::channel::{Order, Report, Sabotage, Setup, Traffic};
+use super::channel::{Order, Report, Setup, Traffic};
 use super::control::Sandbox;
 use super::net;
+use crate::sabotage::Sabotage;
 use anyhow::{Context, Result, ensure};
 use splitbrain_core::system::Place;
 use splitbrain_core::{HostSpec, Name, Site};

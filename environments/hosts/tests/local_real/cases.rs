@@ -3,8 +3,9 @@ use crate::Case;
 use crate::rig::{Rig, config, host, link, own_program, toys};
 use splitbrain_core::system::Stdio;
 use splitbrain_core::{Action, Answer, Happening, Nanos, Op, ProcessSpec, Shape, Unasked, World};
+use splitbrain_environments::Sabotage;
 use splitbrain_environments::live::LiveWorld;
-use splitbrain_environments::local::{LocalSite, Sabotage, doctor};
+use splitbrain_environments::local::{LocalSite, doctor};
 use std::time::Instant;
 
 pub const ALL: &[Case] = &[
@@ -216,7 +217,10 @@ fn kill_is_proven_and_start_begins_a_new_life() {
         assert_eq!(proof.at, at);
         assert!(proof.saw.contains("ended by signal 9"), "{proof:?}");
     }
-    let proofs = rig.done(Action::Kill { hosts: vec![host(2)] });
+    let proofs = rig.done(Action::Kill {
+        hosts: vec![host(2)],
+        unsynced: Default::default(),
+    });
     assert_eq!(proofs[0].saw, "already dead");
     assert_eq!(rig.done(Action::Resume { hosts: vec![host(2)] })[0].saw, "already dead");
     rig.submit(2, Op::Observe);
@@ -248,7 +252,10 @@ fn kill_finds_what_hides() {
         paused[0].saw.contains("2 processes that it had started stopped too"),
         "{paused:?}"
     );
-    let proofs = rig.done(Action::Kill { hosts: vec![host(1)] });
+    let proofs = rig.done(Action::Kill {
+        hosts: vec![host(1)],
+        unsynced: Default::default(),
+    });
     assert!(
         proofs[0].saw.contains("2 processes that it had started ended"),
         "{proofs:?}"
@@ -280,7 +287,10 @@ fn pause_stops_and_resume_continues() {
     rig.hears(3, 1);
     rig.done(Action::Resume { hosts: hosts.clone() });
     rig.done(Action::Pause { hosts: hosts.clone() });
-    let proofs = rig.done(Action::Kill { hosts: hosts.clone() });
+    let proofs = rig.done(Action::Kill {
+        hosts: hosts.clone(),
+        unsynced: Default::default(),
+    });
     assert!(proofs.iter().all(|proof| proof.saw.contains("signal 9")), "{proofs:?}");
     rig.done(Action::Start { hosts });
     rig.started(1, 2);
@@ -296,7 +306,10 @@ fn a_full_pipe_holds_nobody_up() {
         rig.submit(1, Op::Observe);
     }
     rig.ask(2, Op::Observe);
-    rig.done(Action::Kill { hosts: vec![host(1)] });
+    rig.done(Action::Kill {
+        hosts: vec![host(1)],
+        unsynced: Default::default(),
+    });
     rig.done(Action::Start { hosts: vec![host(1)] });
     rig.started(1, 2);
     rig.ready(1);
@@ -347,7 +360,13 @@ fn a_flood_is_not_everybodys() {
     // While nobody polls, the flood fills its share and its pipe. What it said must come before its next life all the
     // same: the wait gives a new life that does not care the time to begin too early.
     let hosts = vec![host(1)];
-    rig.world.act(1_000_001, &Action::Kill { hosts: hosts.clone() });
+    rig.world.act(
+        1_000_001,
+        &Action::Kill {
+            hosts: hosts.clone(),
+            unsynced: Default::default(),
+        },
+    );
     rig.world.act(1_000_002, &Action::Start { hosts });
     std::thread::sleep(std::time::Duration::from_millis(300));
     rig.started(1, 2);
@@ -367,7 +386,14 @@ fn an_end_of_its_own_is_told() {
     let how = rig.exited(1);
     assert_eq!(how, "toy: exit status 3: toy is ready | cannot go on");
     rig.ask(2, Op::Observe);
-    assert_eq!(rig.done(Action::Kill { hosts: vec![host(1)] })[0].saw, "already dead");
+    assert_eq!(
+        rig.done(Action::Kill {
+            hosts: vec![host(1)],
+            unsynced: Default::default()
+        })[0]
+            .saw,
+        "already dead"
+    );
     rig.done(Action::Start { hosts: vec![host(1)] });
     rig.started(1, 2);
     rig.ready(1);
@@ -410,7 +436,12 @@ fn sabotage_is_noticed() {
         "{error}"
     );
     let mut rig = Rig::new(Some(Sabotage::KillDoesNothing));
-    let error = rig.act(Action::Kill { hosts: vec![host(1)] }).unwrap_err();
+    let error = rig
+        .act(Action::Kill {
+            hosts: vec![host(1)],
+            unsynced: Default::default(),
+        })
+        .unwrap_err();
     assert!(error.contains("still alive after SIGKILL: toy on n1"), "{error}");
     let mut rig = Rig::new(Some(Sabotage::PauseDoesNothing));
     let error = rig.act(Action::Pause { hosts: vec![host(1)] }).unwrap_err();

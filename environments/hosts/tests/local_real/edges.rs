@@ -90,7 +90,10 @@ fn processes_of_a_host_start_together() {
     assert_eq!(proofs.len(), 2, "the rest was started anew too: {proofs:?}");
     rig.started(2, 2);
     rig.ready(2);
-    let proofs = rig.done(Action::Kill { hosts: vec![host(1)] });
+    let proofs = rig.done(Action::Kill {
+        hosts: vec![host(1)],
+        unsynced: Default::default(),
+    });
     assert!(
         proofs[0].saw.contains("toy (pid") && proofs[0].saw.contains("helper (pid"),
         "{proofs:?}"
@@ -172,7 +175,12 @@ fn the_death_of_the_sandbox_breaks_the_world() {
         _ => None,
     });
     assert!(why.starts_with("the sandbox ended by itself"), "{why}");
-    let error = rig.act(Action::Kill { hosts: vec![host(1)] }).unwrap_err();
+    let error = rig
+        .act(Action::Kill {
+            hosts: vec![host(1)],
+            unsynced: Default::default(),
+        })
+        .unwrap_err();
     assert!(error.contains("sandbox"), "{error}");
     let exits = rig
         .seen

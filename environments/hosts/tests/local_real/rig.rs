@@ -3,8 +3,9 @@ use splitbrain_core::system::Stdio;
 use splitbrain_core::{
     Action, Answer, Happening, HostRole, HostSpec, Link, Name, Nanos, Op, Outcome, ProcessSpec, Proof, Unasked, World,
 };
+use splitbrain_environments::Sabotage;
 use splitbrain_environments::live::LiveWorld;
-use splitbrain_environments::local::{LocalConfig, LocalSite, Sabotage};
+use splitbrain_environments::local::{LocalConfig, LocalSite};
 use std::path::Path;
 
 /// Longer than anything takes that works.

@@ -110,7 +110,10 @@ impl Lines {
 }
 
 fn kill() -> Action {
-    Action::Kill { hosts: vec![host(1)] }
+    Action::Kill {
+        hosts: vec![host(1)],
+        unsynced: Default::default(),
+    }
 }
 
 #[test]

@@ -163,7 +163,10 @@ fn faults(s: &mut Script) {
     };
     let kill = |n| {
         [
-            Action::Kill { hosts: vec![host(n)] },
+            Action::Kill {
+                hosts: vec![host(n)],
+                unsynced: Default::default(),
+            },
             Action::Start { hosts: vec![host(n)] },
         ]
     };
@@ -269,7 +272,10 @@ fn faults(s: &mut Script) {
         kind: Kill,
         what: "kill n5".into(),
         targets: vec![host(5)],
-        action: Action::Kill { hosts: vec![host(5)] },
+        action: Action::Kill {
+            hosts: vec![host(5)],
+            unsynced: Default::default(),
+        },
         proofs: vec![],
     };
     s.say(ms(24_000), Process::Nemesis, Kind::Invoke, Body::Fault(step.clone()));

@@ -1,0 +1,2 @@
+//! What runs on a host that is not ours: the agent.
+pub mod proto;
