@@ -19,6 +19,9 @@ fn check_script(hosts: &[HostSpec], fault: FaultKind, shape: Option<Grudge>, tar
         shape,
         target,
         packets: None,
+        clock: None,
+        disk: None,
+        unsynced: None,
     }];
     assert_eq!(error(&plan, hosts), format!("script fault 1: {want}"));
 }
@@ -117,6 +120,9 @@ fn a_script_beyond_the_end_or_with_stray_packets_is_refused() {
         shape: None,
         target: None,
         packets: None,
+        clock: None,
+        disk: None,
+        unsynced: None,
     }];
     assert_eq!(
         error(&plan, &members(3)),
@@ -185,6 +191,9 @@ fn a_packet_fault_must_do_something_that_can_be_done() {
             shape: None,
             target: None,
             packets: Some(packets),
+            clock: None,
+            disk: None,
+            unsynced: None,
         }];
         plan
     };

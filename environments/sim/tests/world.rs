@@ -350,6 +350,7 @@ fn what_cannot_be_done_is_an_error_and_changes_nothing() {
         (
             Action::Kill {
                 hosts: vec![name("n1"), name("storage")],
+                unsynced: Default::default(),
             },
             "kill storage: the storage has no disk and would forget its writes",
         ),

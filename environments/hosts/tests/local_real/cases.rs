@@ -211,7 +211,10 @@ fn a_shape_delays_and_loses() {
 fn kill_is_proven_and_start_begins_a_new_life() {
     let mut rig = Rig::new(None);
     let both = vec![host(2), host(3)];
-    let proofs = rig.done(Action::Kill { hosts: both.clone() });
+    let proofs = rig.done(Action::Kill {
+        hosts: both.clone(),
+        unsynced: Default::default(),
+    });
     assert_eq!(proofs.len(), 2);
     for (proof, at) in proofs.iter().zip(["n2", "n3"]) {
         assert_eq!(proof.at, at);

@@ -31,7 +31,10 @@ pub fn control(dir: &str) -> ExitCode {
     for id in 0.. {
         let hosts = vec![host(1)];
         let action = if id % 2 == 0 {
-            Action::Kill { hosts }
+            Action::Kill {
+                hosts,
+                unsynced: Default::default(),
+            }
         } else {
             Action::Start { hosts }
         };

@@ -148,7 +148,10 @@ fn strangers_are_refused() {
     let mut rig = Rig::new(None);
     let nobody = vec![host(9)];
     for action in [
-        Action::Kill { hosts: nobody.clone() },
+        Action::Kill {
+            hosts: nobody.clone(),
+            unsynced: Default::default(),
+        },
         Action::Start { hosts: nobody.clone() },
         Action::Pause { hosts: nobody.clone() },
         Action::Resume { hosts: nobody },
