@@ -116,7 +116,7 @@ impl Script {
                 Action::Block { links } | Action::Unblock { links } | Action::Shape { links, .. } => {
                     links.iter().map(|l| l.to_string()).collect()
                 }
-                Action::Kill { hosts }
+                Action::Kill { hosts, .. }
                 | Action::Start { hosts }
                 | Action::Pause { hosts }
                 | Action::Resume { hosts } => hosts.iter().map(|h| h.to_string()).collect(),
