@@ -114,6 +114,10 @@ pub trait System {
     fn operations(&self) -> &'static [&'static str];
     /// What it promises, under which assumptions, and who says so.
     fn promises(&self, plan: &Plan) -> Vec<Promise>;
+    /// Whether its processes keep what they write behind a layer that can break it ([`crate::action::Disk`]).
+    fn has_disk_layer(&self) -> bool {
+        false
+    }
     /// The options it knows in `[options]`, each with a sentence.
     fn options(&self) -> &'static [(&'static str, &'static str)];
     /// Checks what can be checked before any host exists (options, installed binaries). The error names the remedy.

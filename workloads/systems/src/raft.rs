@@ -71,6 +71,10 @@ impl System for RaftSystem {
         promises(plan)
     }
 
+    fn has_disk_layer(&self) -> bool {
+        true
+    }
+
     fn options(&self) -> &'static [(&'static str, &'static str)] {
         OPTIONS
     }

@@ -40,6 +40,9 @@ const REMEDY: &str = "apt-get install etcd-server, or set the option etcd-bin to
 
 fn binary(plan: &Plan) -> Result<PathBuf, String> {
     match plan.options.get(BINARY_OPTION.0) {
+        // Other machines have their own; one that has none says so when it is started.
+        Some(path) if plan.environment != "local" => Ok(PathBuf::from(path)),
+        None if plan.environment != "local" => Ok(PathBuf::from("etcd")),
         Some(path) if options::is_executable(Path::new(path)) => Ok(PathBuf::from(path)),
         Some(path) => Err(format!("option etcd-bin = '{path}' is no executable file: {REMEDY}")),
         None => {
