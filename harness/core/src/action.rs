@@ -177,6 +177,39 @@ pub struct Disk {
     pub sync_fail_ppm: u32,
 }
 
+impl Disk {
+    /// The longest delay of a sync that may be asked for.
+    pub const LONGEST_SYNC: Nanos = Nanos::secs(10);
+
+    /// Whether it leaves the disk as it is.
+    pub fn is_healthy(&self) -> bool {
+        *self == Disk::default()
+    }
+
+    /// Whether a process that runs on it may do right to end by itself: it cannot keep what it must not forget.
+    pub fn may_end_processes(&self) -> bool {
+        self.full || self.sync_fail_ppm > 0
+    }
+
+    /// Whether it can be asked for; the error says what cannot.
+    pub fn check(&self) -> Result<(), String> {
+        if self.sync_fail_ppm > 1_000_000 {
+            return Err(format!(
+                "a disk's sync-fail-ppm is {}, and 1000000 is every sync",
+                self.sync_fail_ppm
+            ));
+        }
+        if self.sync_delay > Disk::LONGEST_SYNC {
+            return Err(format!(
+                "a disk's sync-delay is at most {}, not {}",
+                Disk::LONGEST_SYNC,
+                self.sync_delay
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// In words: `full`, `syncs take 200ms longer`, `3% of syncs fail`.
 impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,7 +244,8 @@ pub enum Unsynced {
 }
 
 impl Unsynced {
-    fn is_kept(&self) -> bool {
+    /// Whether the kill is an ordinary one.
+    pub fn is_kept(&self) -> bool {
         *self == Unsynced::Kept
     }
 }

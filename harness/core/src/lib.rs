@@ -6,6 +6,7 @@
 //! - [`op`]: what is asked of a candidate, and the three things that an answer may be (`ok`, `fail`, `info`);
 //! - [`wire`]: the JSON lines that a candidate speaks on its standard streams;
 //! - [`action`]: the primitive changes that a nemesis asks of an environment, and the proof that comes back;
+//! - [`disk`]: how a disk fault is ordered of whatever stands between a process and its disk;
 //! - [`event`] and [`history`]: what was recorded, as JSON Lines;
 //! - [`plan`], [`hosts`], [`system`], [`promise`]: the experiment, on which machines, what is deployed in it, and what
 //!   that promises;
@@ -20,6 +21,7 @@
 
 pub mod action;
 pub mod checker;
+pub mod disk;
 pub mod event;
 pub mod generator;
 pub mod history;
@@ -38,6 +40,7 @@ pub mod world;
 
 pub use action::{Action, Clocks, Disk, Link, Proof, Shape, Skew, Unsynced};
 pub use checker::Checker;
+pub use disk::{DiskOrder, DiskProof};
 pub use event::{Body, Event, Kind, Process};
 pub use generator::{Command, Generator, Lane, Next, View};
 pub use history::{Header, History};
