@@ -122,11 +122,6 @@ pub trait System {
     fn options(&self) -> &'static [(&'static str, &'static str)];
     /// Checks what can be checked before any host exists (options, installed binaries). The error names the remedy.
     fn check(&self, plan: &Plan) -> Result<(), String>;
-    /// Whether its processes bring a disk layer of their own ([`crate::disk`]), so that disk faults need none of the
-    /// environment's. The storage host has none in any case.
-    fn disk_layer(&self) -> bool {
-        false
-    }
     /// The processes to run, in the order in which hosts are to start.
     fn deploy(&self, plan: &Plan, seed: u64, site: &Site) -> Vec<ProcessSpec>;
 }

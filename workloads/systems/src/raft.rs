@@ -92,10 +92,6 @@ impl System for RaftSystem {
         Ok(())
     }
 
-    fn disk_layer(&self) -> bool {
-        true
-    }
-
     /// Panics if [`System::check`] refuses the plan.
     fn deploy(&self, plan: &Plan, seed: u64, site: &Site) -> Vec<ProcessSpec> {
         let tuning = tuning(plan).expect("a plan is checked before it is deployed");
