@@ -14,6 +14,7 @@ pub mod agent;
 pub mod ground;
 pub mod live;
 pub mod local;
+mod logs;
 pub mod remote;
 mod sabotage;
 

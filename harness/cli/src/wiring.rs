@@ -5,6 +5,7 @@ use crate::plan_file::ENVIRONMENTS;
 use splitbrain_core::history::Header;
 use splitbrain_core::plan::Storage;
 use splitbrain_core::{HostRole, Plan, System, World};
+use splitbrain_environments::ground::Ground;
 use splitbrain_environments::live::LiveWorld;
 use splitbrain_environments::local::{LocalConfig, LocalSite};
 use splitbrain_protocols::Protocol;
@@ -12,6 +13,7 @@ use splitbrain_protocols::raft::{Member, MemberConfig};
 use splitbrain_runner::store::RunDir;
 use splitbrain_sim::{SimConfig, SimWorld};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The hidden word after which this binary enters the local sandbox.
 const SANDBOX: &str = "sandbox";
@@ -138,7 +140,7 @@ fn local(
     let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));
     let local = LocalSite::create(config).map_err(failed)?;
     let processes = system.deploy(plan, header.seed, local.site());
-    LiveWorld::start(local, processes).map_err(failed)
+    LiveWorld::start(Arc::new(local), processes).map_err(failed)
 }
 
 /// `splitbrain node`: a member or the storage, on a host.

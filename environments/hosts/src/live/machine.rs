@@ -2,14 +2,12 @@
 use super::mailbox::{Item, Mailbox};
 use super::streams::{Mouth, Voice, listen};
 use super::{Clock, Latch};
-use crate::local::{Exit, Order, Sandbox, Spawn, helper, log_file, log_path};
-use splitbrain_core::system::Stdio;
-use splitbrain_core::{Action, Happening, Name, ProcessSpec, Proof, Site};
+use crate::ground::{Ending, Ground, Launch, Launched};
+use crate::local::helper;
+use crate::logs;
+use splitbrain_core::{Action, Happening, Name, ProcessSpec, Proof, Unsynced};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
@@ -22,8 +20,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What several threads need.
 pub(super) struct Shared {
-    pub sandbox: Sandbox,
-    pub dir: PathBuf,
+    pub ground: Arc<dyn Ground>,
     clock: Clock,
     mailbox: Arc<Mailbox>,
     ending: AtomicBool,
@@ -41,10 +38,9 @@ struct Running {
 }
 
 impl Shared {
-    pub fn new(sandbox: Sandbox, dir: PathBuf, clock: Clock, mailbox: Arc<Mailbox>) -> Shared {
+    pub fn new(ground: Arc<dyn Ground>, clock: Clock, mailbox: Arc<Mailbox>) -> Shared {
         Shared {
-            sandbox,
-            dir,
+            ground,
             clock,
             mailbox,
             ending: AtomicBool::new(false),
@@ -66,7 +62,7 @@ impl Shared {
     /// Ends everything.
     pub fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
-        self.sandbox.end();
+        self.ground.end();
     }
 }
 
@@ -107,11 +103,13 @@ struct Host {
     dir: PathBuf,
     processes: Vec<ProcessSpec>,
     life: u32,
+    /// A kill of it failed: nobody knows what still runs there.
+    doubtful: bool,
     garbage: Arc<AtomicU32>,
 }
 
 impl Machine {
-    pub fn new(shared: Arc<Shared>, inputs: Inputs, site: &Site, processes: Vec<ProcessSpec>) -> Machine {
+    pub fn new(shared: Arc<Shared>, inputs: Inputs, processes: Vec<ProcessSpec>) -> Machine {
         let mut order = Vec::new();
         let mut hosts: BTreeMap<Name, Host> = BTreeMap::new();
         for process in processes {
@@ -119,13 +117,16 @@ impl Machine {
                 order.push(process.host);
             }
             let host = hosts.entry(process.host).or_insert_with(|| Host {
-                dir: site
+                dir: shared
+                    .ground
+                    .site()
                     .places
                     .get(&process.host)
                     .map(|place| place.dir.clone())
                     .unwrap_or_default(),
                 processes: Vec::new(),
                 life: 0,
+                doubtful: false,
                 garbage: Arc::default(),
             });
             host.processes.push(process);
@@ -158,28 +159,38 @@ impl Machine {
         {
             return Err(format!("no process belongs to host {unknown}"));
         }
-        let call = |order: Order| self.shared.sandbox.call(&order, &[]);
         match action {
-            Action::Kill { hosts, .. } => {
-                let proofs = call(Order::Kill(hosts.clone()))?;
-                for host in hosts {
-                    self.bury(*host);
-                }
-                Ok(proofs)
+            Action::Kill { hosts, .. } => self.kill(hosts, action),
+            Action::Start { hosts } => self.start_each(hosts),
+            other => self.shared.ground.act(other),
+        }
+    }
+
+    fn kill(&mut self, names: &[Name], action: &Action) -> Result<Vec<Proof>, String> {
+        let result = self.shared.ground.act(action);
+        for name in names {
+            match (&result, self.hosts.get_mut(name)) {
+                (Ok(_), _) => self.bury(*name),
+                (Err(_), Some(host)) => host.doubtful = true,
+                (Err(_), None) => {}
             }
-            Action::Start { hosts } => {
-                let mut proofs = Vec::new();
-                for host in hosts {
-                    proofs.extend(self.start(*host)?);
-                }
-                Ok(proofs)
+        }
+        result
+    }
+
+    /// One host that cannot be started holds up no other.
+    fn start_each(&mut self, names: &[Name]) -> Result<Vec<Proof>, String> {
+        let (mut proofs, mut failed) = (Vec::new(), Vec::new());
+        for name in names {
+            match self.start(*name) {
+                Ok(more) => proofs.extend(more),
+                Err(why) => failed.push(why),
             }
-            Action::Pause { hosts } => call(Order::Pause(hosts.clone())),
-            Action::Resume { hosts } => call(Order::Resume(hosts.clone())),
-            Action::Block { links } => call(Order::Block(links.clone())),
-            Action::Unblock { links } => call(Order::Unblock(links.clone())),
-            Action::Shape { links, shape } => call(Order::Shape(links.clone(), *shape)),
-            Action::Clock { .. } | Action::Disk { .. } => Err("local has no such fault".to_string()),
+        }
+        if failed.is_empty() {
+            Ok(proofs)
+        } else {
+            Err(failed.join("; "))
         }
     }
 
@@ -211,35 +222,40 @@ impl Machine {
             .get(&name)
             .ok_or_else(|| format!("there is nothing to start on {name}"))?;
         match self.alive(name) {
-            0 => {}
-            some if some == host.processes.len() => {
+            0 if !host.doubtful => {}
+            some if some == host.processes.len() && !host.doubtful => {
                 return Ok(vec![Proof {
                     at: name.to_string(),
                     saw: "already running".into(),
                 }]);
             }
             // Processes of a host live and die together: what is left of the old life ends first.
-            _ => drop(self.shared.sandbox.call(&Order::Kill(vec![name]), &[])?),
+            _ => drop(self.end_life(name)?),
         }
         self.bury(name);
         let host = self.hosts.get_mut(&name).expect("looked up above");
+        host.doubtful = false;
         host.life += 1;
-        let launch = Launch {
-            shared: &self.shared,
-            host,
-        };
+        let host = self.hosts.get(&name).expect("looked up above");
         let mut started = Vec::new();
         for process in &host.processes {
-            match launch.process(process) {
+            match self.launch(host, process) {
                 Ok(process) => started.push(process),
                 Err(why) => {
                     // No half of a host stays behind. The first failure is the one to tell.
-                    let _ = self.shared.sandbox.call(&Order::Kill(vec![name]), &[]);
+                    let ended = self.end_life(name);
                     self.bury(name);
+                    self.hosts.get_mut(&name).expect("looked up above").doubtful = ended.is_err();
                     return Err(why);
                 }
             }
         }
+        self.attend(name, started)
+    }
+
+    /// Tells of a host's new life, and joins its processes' pipes.
+    fn attend(&self, name: Name, started: Vec<Started>) -> Result<Vec<Proof>, String> {
+        let host = &self.hosts[&name];
         let incarnation = host.life;
         self.shared.post_of(
             Some((name, incarnation)),
@@ -249,9 +265,9 @@ impl Machine {
             },
         );
         let mut proofs = Vec::new();
-        for Started { proof, heard, pipes } in started {
-            proofs.extend(proof);
-            let Some((stdin, stdout)) = pipes else {
+        for Started { launched, heard } in started {
+            proofs.extend(launched.proof);
+            let Some((stdin, stdout)) = launched.pipes else {
                 heard.open();
                 continue;
             };
@@ -270,43 +286,20 @@ impl Machine {
         }
         Ok(proofs)
     }
-}
 
-struct Launch<'a> {
-    shared: &'a Shared,
-    host: &'a Host,
-}
+    fn end_life(&self, name: Name) -> Result<Vec<Proof>, String> {
+        self.shared.ground.act(&Action::Kill {
+            hosts: vec![name],
+            unsynced: Unsynced::Kept,
+        })
+    }
 
-struct Started {
-    proof: Vec<Proof>,
-    heard: Arc<Latch>,
-    /// Our ends of its standard input and output, if it speaks the protocol.
-    pipes: Option<(File, File)>,
-}
-
-impl Launch<'_> {
-    fn process(&self, spec: &ProcessSpec) -> Result<Started, String> {
-        let what = format!("{} on {}", spec.name, spec.host);
-        let at = |error: std::io::Error| format!("start {what}: {error}");
-        let log = log_file(&self.shared.dir, &log_name(spec.host, &spec.name)).map_err(|e| format!("{e:#}"))?;
-        let mut pipes = None;
-        let [stdin, stdout]: [OwnedFd; 2] = match spec.stdio {
-            Stdio::Log => [
-                File::open("/dev/null").map_err(at)?.into(),
-                log.try_clone().map_err(at)?.into(),
-            ],
-            Stdio::Protocol => {
-                let (their_in, our_in) = std::io::pipe().map_err(at)?;
-                let (our_out, their_out) = std::io::pipe().map_err(at)?;
-                pipes = Some((File::from(OwnedFd::from(our_in)), File::from(OwnedFd::from(our_out))));
-                [their_in.into(), their_out.into()]
-            }
-        };
+    fn launch(&self, host: &Host, spec: &ProcessSpec) -> Result<Started, String> {
         let heard = Arc::new(Latch::default());
         let key = (spec.host, spec.name.clone());
         let running = Running {
-            life: self.host.life,
-            log_from: log.metadata().map_err(at)?.len(),
+            life: host.life,
+            log_from: logs::length(self.shared.ground.dir(), &logs::name(spec.host, &spec.name)),
             heard: heard.clone(),
         };
         // Before it starts, so that its exit finds it here however soon that is.
@@ -315,43 +308,30 @@ impl Launch<'_> {
             .lock()
             .expect("no holder panics")
             .insert(key.clone(), running);
-        let order = Order::Spawn(Spawn {
+        let launch = Launch {
             host: spec.host,
             process: spec.name.clone(),
-            life: self.host.life,
+            life: host.life,
             argv: spec.argv.clone(),
-            env: environment(&self.host.dir, spec),
-            dir: self.host.dir.clone(),
-        });
-        let fds = [stdin.as_raw_fd(), stdout.as_raw_fd(), log.as_raw_fd()];
-        let proof = self.shared.sandbox.call(&order, &fds).inspect_err(|_| {
+            env: spec.env.clone(),
+            dir: host.dir.clone(),
+            stdio: spec.stdio,
+        };
+        let launched = self.shared.ground.launch(&launch).inspect_err(|_| {
             self.shared.running.lock().expect("no holder panics").remove(&key);
         })?;
-        Ok(Started { proof, heard, pipes })
+        Ok(Started { launched, heard })
     }
 }
 
-/// The small fixed environment, and the process's own.
-fn environment(dir: &Path, spec: &ProcessSpec) -> Vec<(String, String)> {
-    let path =
-        std::env::var("PATH").unwrap_or_else(|_| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    let fixed = [
-        ("PATH", path),
-        ("HOME", dir.to_string_lossy().into_owned()),
-        ("LANG", "C.UTF-8".into()),
-        ("TZ", "UTC".into()),
-    ];
-    let fixed = fixed.map(|(key, value)| (key.to_string(), value));
-    fixed.into_iter().chain(spec.env.iter().cloned()).collect()
+struct Started {
+    launched: Launched,
+    heard: Arc<Latch>,
 }
 
-fn log_name(host: Name, process: &str) -> String {
-    format!("{host}-{process}")
-}
-
-/// Reports the ends of processes that nobody had killed, each after its last words, until the sandbox ends.
-pub(super) fn report_exits(shared: &Arc<Shared>, exits: &Receiver<Exit>) {
-    for exit in exits {
+/// Reports the ends of processes that nobody had killed, each after its last words, until the ground ends.
+pub(super) fn report_exits(shared: &Arc<Shared>, endings: &Receiver<Ending>) {
+    for exit in endings {
         let known = {
             let mut running = shared.running.lock().expect("no holder panics");
             let key = (exit.host, exit.process.clone());
@@ -365,9 +345,9 @@ pub(super) fn report_exits(shared: &Arc<Shared>, exits: &Receiver<Exit>) {
                 known.heard.wait(LAST_WORDS);
                 log_from = known.log_from;
             }
-            let path = log_path(&owner.dir, &log_name(exit.host, &exit.process));
+            let path = logs::path(owner.ground.dir(), &logs::name(exit.host, &exit.process));
             let mut how = format!("{}: {}", exit.process, exit.how);
-            if let Some(tail) = tail(&path, log_from) {
+            if let Some(tail) = logs::tail(&path, log_from) {
                 how = format!("{how}: {tail}");
             }
             owner.post_of(Some((exit.host, exit.life)), Happening::Exited { host: exit.host, how });
@@ -379,24 +359,6 @@ pub(super) fn report_exits(shared: &Arc<Shared>, exits: &Receiver<Exit>) {
         }
     }
     if !shared.ending.load(Ordering::SeqCst) {
-        let why = tail(&log_path(&shared.dir, "sandbox"), 0).unwrap_or_else(|| "it left no word".into());
-        shared.post(Happening::Broken(format!("the sandbox ended by itself: {why}")));
+        shared.post(Happening::Broken(shared.ground.epitaph()));
     }
-}
-
-/// The last words of a log after its first `from` bytes: at most three lines and 600 characters; `None` if there are none
-/// or they cannot be read.
-fn tail(path: &Path, from: u64) -> Option<String> {
-    const LONGEST: u64 = 2048;
-    let mut file = File::open(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST).max(from)))
-        .ok()?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(3)..].join(" | ");
-    let skip = last.chars().count().saturating_sub(600);
-    (!last.is_empty()).then(|| last.chars().skip(skip).collect())
 }

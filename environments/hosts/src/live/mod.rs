@@ -1,4 +1,4 @@
-//! The world of real hosts.
+//! The world of real hosts, on any [`Ground`].
 //!
 //! [`LiveWorld`] holds the processes' pipes. One thread per process reads what it says and one writes what it is asked;
 //! one carries actions out, one at a time; all of them put what happens into one mailbox, from which the runner polls. No
@@ -13,7 +13,8 @@ mod machine;
 mod mailbox;
 mod streams;
 
-use crate::local::{LocalSite, Sandbox, Traffic, helper, traffic};
+use crate::ground::Ground;
+use crate::local::helper;
 use anyhow::{Context, Result};
 use machine::{Inputs, Machine, Shared};
 use mailbox::{Item, Mailbox};
@@ -40,7 +41,6 @@ pub struct LiveWorld {
     worker: Option<JoinHandle<()>>,
     exits: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
-    site: Site,
 }
 
 /// The control node's monotonic clock, from the world's start.
@@ -78,14 +78,12 @@ impl Latch {
 
 impl LiveWorld {
     /// Starts the processes of all hosts, in this order. The world's time begins now. Fails if one cannot be started.
-    pub fn start(local: LocalSite, processes: Vec<ProcessSpec>) -> Result<LiveWorld> {
+    pub fn start(ground: Arc<dyn Ground>, processes: Vec<ProcessSpec>) -> Result<LiveWorld> {
         let clock = Clock(Instant::now());
-        let site = local.site().clone();
-        let dir = local.dir().to_path_buf();
         let mailbox = Arc::new(Mailbox::default());
         let inputs = Inputs::default();
-        let shared = Arc::new(Shared::new(local.sandbox, dir, clock, mailbox.clone()));
-        let mut machine = Machine::new(shared.clone(), inputs.clone(), &site, processes);
+        let shared = Arc::new(Shared::new(ground, clock, mailbox.clone()));
+        let mut machine = Machine::new(shared.clone(), inputs.clone(), processes);
         // Made before any process is, so that a failed start ends them all when it is dropped.
         let mut world = LiveWorld {
             clock,
@@ -97,10 +95,9 @@ impl LiveWorld {
             worker: None,
             exits: None,
             shared: shared.clone(),
-            site,
         };
-        let exits = shared.sandbox.exits();
-        world.exits = Some(helper("exits", move || machine::report_exits(&shared, &exits))?);
+        let endings = shared.ground.endings();
+        world.exits = Some(helper("exits", move || machine::report_exits(&shared, &endings))?);
         machine
             .start_all()
             .map_err(anyhow::Error::msg)
@@ -118,21 +115,12 @@ impl LiveWorld {
 
     /// Where the hosts are.
     pub fn site(&self) -> &Site {
-        &self.site
+        self.shared.ground.site()
     }
 
     /// The run's directory, absolute.
     pub fn dir(&self) -> &Path {
-        &self.shared.dir
-    }
-
-    /// What every link has carried so far, in the order of names. May wait for an action to end.
-    pub fn traffic(&self) -> Result<Vec<Traffic>> {
-        traffic(self.sandbox()).map_err(|why| anyhow::anyhow!("failed to read the links' counters: {why}"))
-    }
-
-    fn sandbox(&self) -> &Sandbox {
-        &self.shared.sandbox
+        self.shared.ground.dir()
     }
 
     fn instant(&self, at: Nanos) -> Instant {

@@ -1,6 +1,7 @@
 //! Control's side of the sandbox: starting it, giving it orders, ending it.
-use super::channel::{self, Exit, Order, Report};
+use super::channel::{self, Order, Report};
 use super::sandbox::Mark;
+use crate::ground::Ending;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
@@ -23,7 +24,7 @@ const END: Duration = Duration::from_secs(5);
 pub(crate) struct Sandbox {
     socket: OwnedFd,
     replies: Mutex<Receiver<Report>>,
-    exits: Mutex<Option<Receiver<Exit>>>,
+    endings: Mutex<Option<Receiver<Ending>>>,
     receiver: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
     stage1: OwnedFd,
@@ -45,13 +46,13 @@ impl Sandbox {
         command.stdin(other).stdout(Stdio::null()).stderr(log);
         let (keeper, stage1, ended) = keep(command).with_context(|| format!("failed to start {path}"))?;
         let (to_replies, replies) = channel();
-        let (to_exits, exits) = channel();
+        let (to_endings, endings) = channel();
         let socket = own.try_clone().context("failed to copy a descriptor")?;
-        let receiver = helper("reports", move || receive(&socket, &to_replies, &to_exits))?;
+        let receiver = helper("reports", move || receive(&socket, &to_replies, &to_endings))?;
         let sandbox = Sandbox {
             socket: own,
             replies: Mutex::new(replies),
-            exits: Mutex::new(Some(exits)),
+            endings: Mutex::new(Some(endings)),
             receiver: Some(receiver),
             keeper: Some(keeper),
             stage1,
@@ -86,11 +87,15 @@ impl Sandbox {
     }
 
     /// The ends of processes that nobody had killed. Closed when the sandbox has ended. To be taken once.
-    pub fn exits(&self) -> Receiver<Exit> {
-        self.exits.lock().expect("no holder panics").take().expect("taken once")
+    pub fn endings(&self) -> Receiver<Ending> {
+        self.endings
+            .lock()
+            .expect("no holder panics")
+            .take()
+            .expect("taken once")
     }
 
-    /// Ends everything inside. Callers that wait for an answer get an error.
+    /// Ends everything inside, and waits until it has ended. Callers that wait for an answer get an error.
     pub fn end(&self) {
         // Init takes the end of its socket for the end of control.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
@@ -106,6 +111,7 @@ impl Sandbox {
                     0,
                 )
             };
+            let _ = ended.recv_timeout(END);
         }
     }
 }
@@ -161,11 +167,16 @@ pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).expect("a descriptor fits")) })
 }
 
-fn receive(socket: &OwnedFd, replies: &Sender<Report>, exits: &Sender<Exit>) {
+fn receive(socket: &OwnedFd, replies: &Sender<Report>, endings: &Sender<Ending>) {
     while let Ok(Some((report, _))) = channel::receive::<Report>(socket) {
         // Where nobody listens any more, the sandbox is being ended.
         match report {
-            Report::Exited(exit) => drop(exits.send(exit)),
+            Report::Exited(exit) => drop(endings.send(Ending {
+                host: exit.host,
+                process: exit.process,
+                life: exit.life,
+                how: exit.how,
+            })),
             answer => drop(replies.send(answer)),
         }
     }

@@ -39,6 +39,4 @@ pub use doctor::{Check, doctor};
 pub use leftovers::{Leftover, end, leftovers};
 pub use site::{LocalConfig, LocalSite};
 
-pub(crate) use channel::{Exit, Order, Spawn};
-pub(crate) use control::{Sandbox, helper};
-pub(crate) use site::{log_file, log_path, traffic};
+pub(crate) use control::helper;

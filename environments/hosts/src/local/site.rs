@@ -1,15 +1,19 @@
 //! A local cluster's hosts, made and not yet used.
-use super::channel::{Order, Report, Setup, Traffic};
+use super::channel::{Order, Report, Setup, Spawn, Traffic};
 use super::control::Sandbox;
 use super::net;
+use crate::ground::{Ending, Ground, Launch, Launched};
+use crate::logs;
 use crate::sabotage::Sabotage;
 use anyhow::{Context, Result, ensure};
-use splitbrain_core::system::Place;
-use splitbrain_core::{HostSpec, Name, Site};
+use splitbrain_core::system::{Place, Stdio};
+use splitbrain_core::{Action, HostSpec, Name, Proof, Site, Unsynced};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 
 /// What a local cluster is made from.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ pub struct LocalConfig {
 pub struct LocalSite {
     site: Site,
     dir: PathBuf,
-    pub(crate) sandbox: Sandbox,
+    sandbox: Sandbox,
 }
 
 impl LocalSite {
@@ -51,14 +55,11 @@ impl LocalSite {
             distinct.len() == names.len(),
             "failed to make the hosts: a name stands twice"
         );
-        let logs = config.dir.join("logs");
-        make_dir(&logs)?;
-        // Processes work in directories of their own, so paths must be whole.
-        let dir = fs::canonicalize(&config.dir).with_context(|| format!("failed to find {}", config.dir.display()))?;
+        let dir = logs::make_run_dir(&config.dir)?;
         let mut places = BTreeMap::new();
         for (n, name) in names.iter().enumerate() {
             let dir = dir.join("hosts").join(name.as_str());
-            make_dir(&dir)?;
+            logs::make_dir(&dir)?;
             places.insert(
                 *name,
                 Place {
@@ -67,7 +68,7 @@ impl LocalSite {
                 },
             );
         }
-        let sandbox = Sandbox::start(&config.program, log_file(&dir, "sandbox")?)?;
+        let sandbox = Sandbox::start(&config.program, logs::file(&dir, "sandbox")?)?;
         let pcap = config.pcap.then(|| create(&dir.join("network.pcap"))).transpose()?;
         let setup = Setup {
             hosts: names,
@@ -88,45 +89,120 @@ impl LocalSite {
         })
     }
 
-    /// Where the hosts are, for [`splitbrain_core::System::deploy`].
-    pub fn site(&self) -> &Site {
+    /// What every link has carried so far, in the order of names. May wait for an action to end.
+    pub fn traffic(&self) -> Result<Vec<Traffic>> {
+        let traffic = match self.sandbox.ask(&Order::Traffic, &[]) {
+            Ok(Report::Traffic(traffic)) => Ok(traffic),
+            Ok(Report::Failed(why)) | Err(why) => Err(why),
+            Ok(other) => Err(format!("the sandbox answered {other:?}")),
+        };
+        traffic.map_err(|why| anyhow::anyhow!("failed to read the links' counters: {why}"))
+    }
+
+    fn streams(&self, launch: &Launch) -> Result<Streams, String> {
+        let at = |error: io::Error| format!("start {} on {}: {error}", launch.process, launch.host);
+        let log = logs::file(&self.dir, &logs::name(launch.host, &launch.process)).map_err(|e| format!("{e:#}"))?;
+        match launch.stdio {
+            Stdio::Log => {
+                let stdin = File::open("/dev/null").map_err(at)?;
+                let stdout = log.try_clone().map_err(at)?;
+                Ok(Streams {
+                    theirs: [stdin.into(), stdout.into(), log.into()],
+                    ours: None,
+                })
+            }
+            Stdio::Protocol => {
+                let (their_in, our_in) = io::pipe().map_err(at)?;
+                let (our_out, their_out) = io::pipe().map_err(at)?;
+                let pipes = (File::from(OwnedFd::from(our_in)), File::from(OwnedFd::from(our_out)));
+                Ok(Streams {
+                    theirs: [their_in.into(), their_out.into(), log.into()],
+                    ours: Some(pipes),
+                })
+            }
+        }
+    }
+}
+
+/// Of a process to start.
+struct Streams {
+    /// Standard input, output and error.
+    theirs: [OwnedFd; 3],
+    /// Our ends of the first two, if it speaks the protocol.
+    ours: Option<(File, File)>,
+}
+
+impl Ground for LocalSite {
+    fn site(&self) -> &Site {
         &self.site
     }
 
-    /// The run's directory, absolute.
-    pub fn dir(&self) -> &Path {
+    fn dir(&self) -> &Path {
         &self.dir
     }
-}
 
-/// What every link has carried so far, in the order of names.
-pub(crate) fn traffic(sandbox: &Sandbox) -> Result<Vec<Traffic>, String> {
-    match sandbox.ask(&Order::Traffic, &[])? {
-        Report::Traffic(traffic) => Ok(traffic),
-        Report::Failed(why) => Err(why),
-        other => Err(format!("the sandbox answered {other:?}")),
+    fn launch(&self, launch: &Launch) -> Result<Launched, String> {
+        let Streams { theirs, ours } = self.streams(launch)?;
+        let order = Order::Spawn(Spawn {
+            host: launch.host,
+            process: launch.process.clone(),
+            life: launch.life,
+            argv: launch.argv.clone(),
+            env: environment(launch),
+            dir: launch.dir.clone(),
+        });
+        let fds = theirs.each_ref().map(AsRawFd::as_raw_fd);
+        let proof = self.sandbox.call(&order, &fds)?;
+        let pipes = ours.map(|(stdin, stdout)| (Box::new(stdin) as _, Box::new(stdout) as _));
+        Ok(Launched { proof, pipes })
+    }
+
+    fn act(&self, action: &Action) -> Result<Vec<Proof>, String> {
+        let order = match action.clone() {
+            Action::Kill {
+                hosts,
+                unsynced: Unsynced::Kept,
+            } => Order::Kill(hosts),
+            Action::Pause { hosts } => Order::Pause(hosts),
+            Action::Resume { hosts } => Order::Resume(hosts),
+            Action::Block { links } => Order::Block(links),
+            Action::Unblock { links } => Order::Unblock(links),
+            Action::Shape { links, shape } => Order::Shape(links, shape),
+            Action::Kill { .. } => return Err("local cannot lose what was not synced".into()),
+            Action::Clock { .. } | Action::Disk { .. } => return Err("local has no such fault".into()),
+            Action::Start { .. } => unreachable!("processes are started one by one, by launch"),
+        };
+        self.sandbox.call(&order, &[])
+    }
+
+    fn endings(&self) -> Receiver<Ending> {
+        self.sandbox.endings()
+    }
+
+    fn end(&self) {
+        self.sandbox.end();
+    }
+
+    fn epitaph(&self) -> String {
+        let why = logs::tail(&logs::path(&self.dir, "sandbox"), 0).unwrap_or_else(|| "it left no word".into());
+        format!("the sandbox ended by itself: {why}")
     }
 }
 
-/// The log of `what` (`sandbox`, `n1-member`) in a run's directory.
-pub(crate) fn log_path(dir: &Path, what: &str) -> PathBuf {
-    dir.join("logs").join(format!("{what}.log"))
-}
-
-/// The same, opened to write at its end.
-pub(crate) fn log_file(dir: &Path, what: &str) -> Result<File> {
-    let path = log_path(dir, what);
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("failed to open {}", path.display()))
+/// The small fixed environment, and the process's own.
+fn environment(launch: &Launch) -> Vec<(String, String)> {
+    let path =
+        std::env::var("PATH").unwrap_or_else(|_| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+    let fixed = [
+        ("PATH", path),
+        ("HOME", launch.dir.to_string_lossy().into_owned()),
+        ("LANG", "C.UTF-8".into()),
+        ("TZ", "UTC".into()),
+    ];
+    let fixed = fixed.map(|(key, value)| (key.to_string(), value));
+    fixed.into_iter().chain(launch.env.iter().cloned()).collect()
 }
 
 fn create(path: &Path) -> Result<File> {
     File::create(path).with_context(|| format!("failed to create {}", path.display()))
-}
-
-fn make_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("failed to make the directory {}", path.display()))
 }

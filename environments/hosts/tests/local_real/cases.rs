@@ -5,7 +5,8 @@ use splitbrain_core::system::Stdio;
 use splitbrain_core::{Action, Answer, Happening, Nanos, Op, ProcessSpec, Shape, Unasked, World};
 use splitbrain_environments::Sabotage;
 use splitbrain_environments::live::LiveWorld;
-use splitbrain_environments::local::{LocalSite, doctor};
+use splitbrain_environments::local::LocalSite;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub const ALL: &[Case] = &[
@@ -30,11 +31,13 @@ pub const ALL: &[Case] = &[
         "a_shape_that_does_nothing_is_noticed",
         a_shape_that_does_nothing_is_noticed,
     ),
-    ("doctor_finds_all_well", doctor_finds_all_well),
 ];
 
 fn hosts_answer_and_hear_each_other() {
-    let mut rig = Rig::new(None);
+    let dir = tempfile::tempdir().unwrap();
+    let site = Arc::new(LocalSite::create(config(dir.path(), 3)).expect("make the hosts"));
+    let processes = toys(&site);
+    let mut rig = Rig::of(LiveWorld::start(site.clone(), processes).expect("start the toys"), dir);
     for n in 1..=3 {
         rig.started(n, 1);
         assert!(matches!(rig.ask(n, Op::Observe), Answer::Status(_)));
@@ -42,7 +45,7 @@ fn hosts_answer_and_hear_each_other() {
     rig.hears(1, 2);
     rig.hears(2, 3);
     rig.hears(3, 1);
-    let traffic = rig.world.traffic().expect("counters");
+    let traffic = site.traffic().expect("counters");
     assert_eq!(traffic.len(), 6);
     assert!(traffic.iter().all(|link| link.packets > 0), "{traffic:?}");
     // The switch is looked after a few times a second: where all is well, the sandbox has nothing to say.
@@ -58,7 +61,7 @@ fn six_hosts_are_up_soon() {
     let site = LocalSite::create(config(dir.path(), 6)).expect("make the hosts");
     let made = start.elapsed();
     let processes = toys(&site);
-    let world = LiveWorld::start(site, processes).expect("start the toys");
+    let world = LiveWorld::start(Arc::new(site), processes).expect("start the toys");
     let mut rig = Rig::of(world, dir);
     for n in 4..=6 {
         rig.ready(n);
@@ -96,7 +99,10 @@ fn twenty_links_are_proven_fast() {
     let dir = tempfile::tempdir().unwrap();
     let site = LocalSite::create(config(dir.path(), 5)).expect("make the hosts");
     let processes = toys(&site);
-    let mut rig = Rig::of(LiveWorld::start(site, processes).expect("start the toys"), dir);
+    let mut rig = Rig::of(
+        LiveWorld::start(Arc::new(site), processes).expect("start the toys"),
+        dir,
+    );
     let pairs = (1..=5).flat_map(|src| (1..=5).filter(move |dst| *dst != src).map(move |dst| link(src, dst)));
     let links: Vec<_> = pairs.collect();
     for _ in 0..3 {
@@ -415,7 +421,9 @@ fn what_cannot_start_is_named() {
         env: Vec::new(),
         stdio: Stdio::Log,
     };
-    let error = LiveWorld::start(site, vec![missing]).err().expect("nothing to start");
+    let error = LiveWorld::start(Arc::new(site), vec![missing])
+        .err()
+        .expect("nothing to start");
     let text = format!("{error:#}");
     assert!(
         text.contains("start server on n1: /no/such/server: No such file"),
@@ -491,11 +499,4 @@ fn a_shape_that_does_nothing_is_noticed() {
         links: vec![link(1, 2)],
         shape: clean,
     });
-}
-
-fn doctor_finds_all_well() {
-    let checks = doctor(&[own_program(), "sandbox".into()]);
-    assert!(checks.len() == 3 && checks.iter().all(|check| check.ok), "{checks:#?}");
-    let checks = doctor(&["/no/such/program".into()]);
-    assert!(checks.len() == 1 && !checks[0].ok, "{checks:#?}");
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub const ALL: &[Case] = &[
@@ -26,7 +27,7 @@ pub const ALL: &[Case] = &[
 pub fn control(dir: &str) -> ExitCode {
     let site = LocalSite::create(config(dir.as_ref(), 3)).expect("make the hosts");
     let processes = toys(&site);
-    let mut world = LiveWorld::start(site, processes).expect("start the toys");
+    let mut world = LiveWorld::start(Arc::new(site), processes).expect("start the toys");
     println!("up");
     for id in 0.. {
         let hosts = vec![host(1)];

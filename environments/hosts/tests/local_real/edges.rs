@@ -6,10 +6,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use splitbrain_core::{Action, Happening, Link, Op, ProcessSpec, World};
 use splitbrain_environments::live::LiveWorld;
-use splitbrain_environments::local::{LocalConfig, LocalSite, end, leftovers};
+use splitbrain_environments::local::{LocalConfig, LocalSite, doctor, end, leftovers};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub const ALL: &[Case] = &[
@@ -24,6 +25,7 @@ pub const ALL: &[Case] = &[
         the_death_of_the_sandbox_breaks_the_world,
     ),
     ("a_leftover_is_found_and_ended", a_leftover_is_found_and_ended),
+    ("doctor_finds_all_well", doctor_finds_all_well),
 ];
 
 fn log_only(n: usize, name: &str, argv: &[&str]) -> ProcessSpec {
@@ -41,7 +43,8 @@ fn output(script: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("logs/n1-shell.log");
     let site = LocalSite::create(config(dir.path(), 1)).expect("make the host");
-    let world = LiveWorld::start(site, vec![log_only(1, "shell", &["sh", "-c", script])]).expect("start a shell");
+    let world =
+        LiveWorld::start(Arc::new(site), vec![log_only(1, "shell", &["sh", "-c", script])]).expect("start a shell");
     let mut rig = Rig::bare(world, dir);
     let how = rig.exited(1);
     assert!(how.starts_with("shell: exit status 0"), "{how}");
@@ -84,7 +87,7 @@ fn processes_of_a_host_start_together() {
     let mut processes = toys(&site);
     processes.push(log_only(1, "helper", &["sh", "-c", "sleep 1000; true"]));
     processes.push(log_only(2, "short", &["sh", "-c", "echo done; exit 4"]));
-    let mut rig = Rig::of(LiveWorld::start(site, processes).expect("start all"), dir);
+    let mut rig = Rig::of(LiveWorld::start(Arc::new(site), processes).expect("start all"), dir);
     assert_eq!(rig.exited(2), "short: exit status 4: done");
     let proofs = rig.done(Action::Start { hosts: vec![host(2)] });
     assert_eq!(proofs.len(), 2, "the rest was started anew too: {proofs:?}");
@@ -109,7 +112,10 @@ fn many_links_are_proven() {
     let start = Instant::now();
     let site = LocalSite::create(config(dir.path(), HOSTS)).expect("make the hosts");
     let made = start.elapsed();
-    let mut rig = Rig::bare(LiveWorld::start(site, Vec::new()).expect("start nothing"), dir);
+    let mut rig = Rig::bare(
+        LiveWorld::start(Arc::new(site), Vec::new()).expect("start nothing"),
+        dir,
+    );
     let pairs = (1..=HOSTS).flat_map(|src| {
         (1..=HOSTS)
             .filter(move |dst| *dst != src)
@@ -136,7 +142,10 @@ fn packets_are_captured() {
     };
     let site = LocalSite::create(config).expect("make the hosts");
     let processes = toys(&site);
-    let mut rig = Rig::of(LiveWorld::start(site, processes).expect("start the toys"), dir);
+    let mut rig = Rig::of(
+        LiveWorld::start(Arc::new(site), processes).expect("start the toys"),
+        dir,
+    );
     rig.hears(1, 2);
     let _dir = rig.end();
     let bytes = fs::read(file).expect("a capture");
@@ -267,4 +276,11 @@ fn a_leftover_is_found_and_ended() {
         "a mark of another pid namespace says nothing here"
     );
     drop((alive, decoys));
+}
+
+fn doctor_finds_all_well() {
+    let checks = doctor(&[own_program(), "sandbox".into()]);
+    assert!(checks.len() == 3 && checks.iter().all(|check| check.ok), "{checks:#?}");
+    let checks = doctor(&["/no/such/program".into()]);
+    assert!(checks.len() == 1 && !checks[0].ok, "{checks:#?}");
 }

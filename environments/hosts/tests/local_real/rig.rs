@@ -4,9 +4,11 @@ use splitbrain_core::{
     Action, Answer, Happening, HostRole, HostSpec, Link, Name, Nanos, Op, Outcome, ProcessSpec, Proof, Unasked, World,
 };
 use splitbrain_environments::Sabotage;
+use splitbrain_environments::ground::Ground;
 use splitbrain_environments::live::LiveWorld;
 use splitbrain_environments::local::{LocalConfig, LocalSite};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Longer than anything takes that works.
 const LONG: Nanos = Nanos::secs(30);
@@ -80,7 +82,7 @@ impl Rig {
         };
         let site = LocalSite::create(config).expect("make the hosts");
         let toys = toys(&site);
-        let world = LiveWorld::start(site, toys).expect("start the toys");
+        let world = LiveWorld::start(Arc::new(site), toys).expect("start the toys");
         Rig::of(world, dir)
     }
 
