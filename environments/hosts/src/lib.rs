@@ -15,6 +15,7 @@ pub mod ground;
 pub mod live;
 pub mod local;
 mod logs;
+mod processes;
 pub mod remote;
 mod sabotage;
 

@@ -4,6 +4,7 @@
 //! their bounds, file descriptors travel beside them (`SCM_RIGHTS`), and the death of either end is an end of file for the
 //! other. Control gives one order at a time and gets exactly one answer to it; [`Report::Exited`] comes unasked between
 //! answers.
+use crate::processes::{Exit, Spawn};
 use crate::sabotage::Sabotage;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use splitbrain_core::{Link, Name, Proof, Shape};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
 
 /// What init needs to build the hosts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,27 +27,11 @@ pub(crate) struct Setup {
     pub sabotage: Option<Sabotage>,
 }
 
-/// A process to start; its standard input, output and error come with the message, in this order.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Spawn {
-    /// Where.
-    pub host: Name,
-    /// As control calls it.
-    pub process: String,
-    /// The host's how-manieth life this process belongs to.
-    pub life: u32,
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// The whole environment.
-    pub env: Vec<(String, String)>,
-    /// Working directory.
-    pub dir: PathBuf,
-}
-
 /// From control to init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     Setup(Setup),
+    /// Its standard input, output and error come with the message, in this order.
     Spawn(Spawn),
     Kill(Vec<Name>),
     Pause(Vec<Name>),
@@ -85,16 +69,6 @@ pub(crate) enum Report {
     Traffic(Vec<Traffic>),
     /// Unasked: a process ended that nobody had killed.
     Exited(Exit),
-}
-
-/// A process's end that nobody asked for.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Exit {
-    pub host: Name,
-    pub process: String,
-    pub life: u32,
-    /// `exit status 1`, `signal 11 (SIGSEGV)`.
-    pub how: String,
 }
 
 /// Bytes of a message in one packet, after the byte that says whether more follow. The kernel's default send buffer

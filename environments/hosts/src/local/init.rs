@@ -4,11 +4,10 @@
 //! and never within one, ends of processes that nobody had killed are reported. When the socket or stage 1 ends, init
 //! ends at once, and the kernel ends everything else.
 use super::channel::{self, Order, Report, Setup, Traffic};
-use super::members::Members;
 use super::net::{self, Host};
 use super::probe::{Expect, Prober};
 use super::switch::{Health, Switch};
-use super::{kill, pause};
+use crate::processes::{self, Members, Scope, Spawn};
 use crate::sabotage::Sabotage;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -42,7 +41,7 @@ struct Cluster {
 
 /// Serves control until it is gone. Returns the exit code.
 pub(super) fn run(socket: OwnedFd, parent: OwnedFd) -> i32 {
-    let served = Members::new().and_then(|members| {
+    let served = Members::new(Scope::Namespaces(BTreeMap::new())).and_then(|members| {
         let mut init = Init {
             members,
             cluster: None,
@@ -135,13 +134,13 @@ impl Init {
             Order::Spawn(spawn) => self.spawn(spawn, fds),
             Order::Kill(hosts) => {
                 let skip = self.sabotage == Some(Sabotage::KillDoesNothing);
-                kill::kill(&mut self.members, &hosts, patience, skip)
+                processes::kill(&mut self.members, &hosts, patience, skip)
             }
             Order::Pause(hosts) => {
                 let skip = self.sabotage == Some(Sabotage::PauseDoesNothing);
-                pause::pause(&mut self.members, &hosts, patience, skip)
+                processes::pause(&mut self.members, &hosts, patience, skip)
             }
-            Order::Resume(hosts) => pause::resume(&mut self.members, &hosts, patience),
+            Order::Resume(hosts) => processes::resume(&mut self.members, &hosts, patience),
             Order::Block(links) => self.block(&links),
             Order::Unblock(links) => self.unblock(&links),
             Order::Shape(links, shape) => self.shape(&links, shape),
@@ -161,8 +160,8 @@ impl Init {
         let pcap = setup.pcap.then(|| fds.pop().map(File::from)).flatten();
         let (hosts, ports) = net::build(&setup.hosts)?;
         let switch = Switch::start(ports, setup.seed, pcap).map_err(|e| format!("start the switch: {e}"))?;
-        self.members
-            .know_hosts(hosts.iter().map(|(name, host)| (host.inode, *name)).collect());
+        let inodes = hosts.iter().map(|(name, host)| (host.inode, *name)).collect();
+        self.members.know_hosts(Scope::Namespaces(inodes));
         self.sabotage = setup.sabotage;
         if setup.sabotage == Some(Sabotage::ShapeDoesNothing) {
             switch.ignore_shapes().map_err(|e| e.to_string())?;
@@ -172,7 +171,7 @@ impl Init {
         Ok(Vec::new())
     }
 
-    fn spawn(&mut self, spawn: channel::Spawn, fds: Vec<OwnedFd>) -> Result<Vec<Proof>, String> {
+    fn spawn(&mut self, spawn: Spawn, fds: Vec<OwnedFd>) -> Result<Vec<Proof>, String> {
         let what = format!("{} on {}", spawn.process, spawn.host);
         let fds: [OwnedFd; 3] = fds
             .try_into()
@@ -185,7 +184,7 @@ impl Init {
             .netns;
         let pid = self
             .members
-            .spawn(spawn, netns, fds)
+            .spawn(spawn, Some(netns), fds)
             .map_err(|why| format!("start {what}: {why}"))?;
         Ok(vec![Proof {
             at: host.to_string(),

@@ -35,17 +35,13 @@ pub(super) fn enter() -> Result<(), String> {
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(|e| explain("make mounts private", e))
 }
 
-/// Mounts a /proc of the new pid namespace. May fail (in a container whose /proc is masked); then [`proc_is_own`] says so.
+/// Mounts a /proc of the new pid namespace. May fail (in a container whose /proc is masked); then strays cannot be
+/// found, and it says so.
 pub(super) fn mount_proc() {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     if let Err(error) = mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>) {
         eprintln!("no /proc of our own ({error}): stray processes cannot be found");
     }
-}
-
-/// Whether /proc shows the caller's own pid namespace.
-pub(super) fn proc_is_own() -> bool {
-    fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == getpid().to_string().as_str())
 }
 
 /// An error of a system call, with what to do about it.

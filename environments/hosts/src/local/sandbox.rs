@@ -13,6 +13,7 @@
 //! that lives as long as the sandbox.
 use super::channel::{self, Report};
 use super::{init, namespaces};
+pub(crate) use crate::processes::tree::began;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -63,17 +64,6 @@ impl Mark {
         };
         parts.next().is_none().then_some(mark)
     }
-}
-
-/// When process `pid` began, in clock ticks since boot (`proc(5)`, field 22 of `stat`).
-pub(crate) fn began(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, field 2, may hold blanks and parentheses: count from its last one.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
-    fields
-        .and_then(|mut fields| fields.nth(19))
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has no start time")))
 }
 
 /// The number of the calling process's pid namespace.

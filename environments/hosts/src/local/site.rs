@@ -1,9 +1,10 @@
 //! A local cluster's hosts, made and not yet used.
-use super::channel::{Order, Report, Setup, Spawn, Traffic};
+use super::channel::{Order, Report, Setup, Traffic};
 use super::control::Sandbox;
 use super::net;
 use crate::ground::{Ending, Ground, Launch, Launched};
 use crate::logs;
+use crate::processes::Spawn;
 use crate::sabotage::Sabotage;
 use anyhow::{Context, Result, ensure};
 use splitbrain_core::system::{Place, Stdio};

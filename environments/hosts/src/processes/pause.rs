@@ -1,7 +1,7 @@
 //! Pause and resume, with proof.
 //!
 //! SIGSTOP is not instant: a thread in an uninterruptible wait (a disk flush) stops only after it. A pause is proven when
-//! the kernel has reported the stop of each process that init started (it does so once all threads have stopped), and
+//! the kernel has reported the stop of each process that we started (it does so once all threads have stopped), and
 //! /proc shows every thread of every other process on the host stopped as well.
 //!
 //! A stop report is given once. Pausing what is already paused is proven by /proc, or where that is masked by the
@@ -15,7 +15,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 /// Stops everything on `hosts` and waits until it stands still. With `sabotage` no signal is sent.
-pub(super) fn pause(
+pub(crate) fn pause(
     members: &mut Members,
     hosts: &[Name],
     patience: Duration,
@@ -25,7 +25,7 @@ pub(super) fn pause(
 }
 
 /// Lets everything on `hosts` go on, and waits until it does.
-pub(super) fn resume(members: &mut Members, hosts: &[Name], patience: Duration) -> Result<Vec<Proof>, String> {
+pub(crate) fn resume(members: &mut Members, hosts: &[Name], patience: Duration) -> Result<Vec<Proof>, String> {
     change(members, hosts, patience, &Change::CONTINUE, false)
 }
 

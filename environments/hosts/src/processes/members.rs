@@ -1,59 +1,58 @@
-//! The processes inside the sandbox, as init knows them.
+//! The processes that we started, as their parent knows them.
 //!
-//! Init is the parent of each process that it starts and, as the first of its pid namespace, of every orphan. It keeps
-//! what it started in a table; what those started in turn is found by the network namespace that they inherited, also
-//! when they left their process group or their parent died. That needs a /proc of our own; without it (in a container
-//! that masks /proc) only process groups are reached.
-use super::channel::{Exit, Spawn};
-use super::namespaces::proc_is_own;
+//! The caller is the parent of each process that it starts and, as the first of its pid namespace or as a subreaper, of
+//! every orphan. It keeps what it started in a table; what those started in turn is found by the [`Scope`].
+//!
+//! Caveat: one thread reaps for all, so no other thread of the same program may wait for children of its own.
+use super::scope::Scope;
+use super::{Exit, Spawn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
 use splitbrain_core::Name;
-use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A process that init started and has not reaped; leader of its own session and process group.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     pub host: Name,
     pub process: String,
     pub life: u32,
     pub pid: Pid,
+    /// Its working directory.
+    pub dir: PathBuf,
     /// It was seen to stop, and not yet to continue.
     pub stopped: bool,
 }
 
 /// A member's end.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     pub member: Member,
     /// `exit status 1`, `signal 9 (SIGKILL)`.
     pub how: String,
 }
 
 /// All that runs, by host.
-pub(super) struct Members {
+pub(crate) struct Members {
     pub running: Vec<Member>,
     /// Ends that nobody asked for and control was not yet told of.
     pub exits: Vec<Exit>,
     signals: SignalFd,
-    inodes: BTreeMap<u64, Name>,
-    own_proc: bool,
+    scope: Scope,
 }
 
 impl Members {
     /// An empty table. Takes over SIGCHLD, so to be called before the process has other threads.
-    pub fn new() -> io::Result<Members> {
+    pub fn new(scope: Scope) -> io::Result<Members> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block()?;
@@ -62,14 +61,13 @@ impl Members {
             running: Vec::new(),
             exits: Vec::new(),
             signals,
-            inodes: BTreeMap::new(),
-            own_proc: proc_is_own(),
+            scope,
         })
     }
 
-    /// By the inode of its network namespace, each host.
-    pub fn know_hosts(&mut self, inodes: BTreeMap<u64, Name>) {
-        self.inodes = inodes;
+    /// Sets how a host's processes are found.
+    pub fn know_hosts(&mut self, scope: Scope) {
+        self.scope = scope;
     }
 
     /// Readable when a child ended, stopped or continued.
@@ -92,14 +90,14 @@ impl Members {
         Ok(())
     }
 
-    /// Starts a process on a host; its standard streams are `fds`.
-    pub fn spawn(&mut self, spawn: Spawn, netns: &OwnedFd, fds: [OwnedFd; 3]) -> Result<Pid, String> {
+    /// Starts a process on a host, in that network namespace or in the caller's; its standard streams are `fds`.
+    pub fn spawn(&mut self, spawn: Spawn, netns: Option<&OwnedFd>, fds: [OwnedFd; 3]) -> Result<Pid, String> {
         let (program, args) = spawn.argv.split_first().ok_or("there is no program to start")?;
         if !spawn.dir.is_dir() {
             return Err(format!("the working directory {} is missing", spawn.dir.display()));
         }
         let [stdin, stdout, stderr] = fds.map(Stdio::from);
-        let netns = netns.as_raw_fd();
+        let netns = netns.map(AsRawFd::as_raw_fd);
         let mut command = Command::new(program);
         command
             .args(args)
@@ -112,8 +110,10 @@ impl Members {
             .stderr(stderr);
         let enter = move || {
             setsid()?;
-            // SAFETY: the descriptor is the host's own and stays open as long as the host.
-            setns(unsafe { BorrowedFd::borrow_raw(netns) }, CloneFlags::CLONE_NEWNET)?;
+            if let Some(netns) = netns {
+                // SAFETY: the descriptor is the host's own and stays open as long as the host.
+                setns(unsafe { BorrowedFd::borrow_raw(netns) }, CloneFlags::CLONE_NEWNET)?;
+            }
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             Ok(())
         };
@@ -126,6 +126,7 @@ impl Members {
             process: spawn.process,
             life: spawn.life,
             pid,
+            dir: spawn.dir,
             stopped: false,
         });
         Ok(pid)
@@ -164,22 +165,12 @@ impl Members {
         self.running.iter().filter(|member| hosts.contains(&member.host))
     }
 
-    /// Every process on these hosts that is no zombie, members included, by their network namespace.
+    /// Every process on these hosts that is no zombie, members included.
     pub fn everything_on(&self, hosts: &[Name]) -> Vec<(Name, Pid)> {
-        if !self.own_proc {
-            return Vec::new();
-        }
-        let Ok(entries) = fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        pids.filter(|pid| *pid != 1)
-            .filter_map(|pid| {
-                // A process that is gone or a zombie has no namespace any more.
-                let inode = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
-                let host = *self.inodes.get(&inode)?;
-                hosts.contains(&host).then_some((host, Pid::from_raw(pid)))
-            })
+        let found = self.scope.everything_on(hosts);
+        found
+            .into_iter()
+            .map(|(host, process)| (host, Pid::from_raw(process.pid)))
             .collect()
     }
 
@@ -189,8 +180,8 @@ impl Members {
         for member in self.on(hosts) {
             let _ = killpg(member.pid, signal);
         }
-        for (_, pid) in self.everything_on(hosts) {
-            let _ = kill(pid, signal);
+        for (_, process) in self.scope.everything_on(hosts) {
+            self.scope.signal(process, signal);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Kill, with proof.
 //!
-//! A kill is proven by the kernel's own word: each process that init started on the host was reaped and told how it
-//! ended, and no process is left in the host's network namespace.
+//! A kill is proven by the kernel's own word: each process that we started on the host was reaped and told how it ended,
+//! and no process of the host's is left.
 use super::members::{Ended, Members};
 use nix::sys::signal::Signal;
 use splitbrain_core::{Name, Proof};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Ends everything on `hosts` and waits until it has ended. With `sabotage` no signal is sent.
-pub(super) fn kill(
+pub(crate) fn kill(
     members: &mut Members,
     hosts: &[Name],
     patience: Duration,
