@@ -13,7 +13,7 @@
 //! **An order is absolute**, in place of the one before, and its `generation` rises with each. The layer adopts an order
 //! between two operations of the process, never within one, and proves it with the same stroke: by probes that go the way
 //! that the process's own writes and syncs go. *Full*: a probe write found no room. *Slow*: a probe sync took at least the
-//! delay. *Failing*: of enough probe syncs one failed. *Healthy*: a probe write and a probe sync went well, and fast. A
+//! delay. *Failing*: of enough probe syncs one failed. *Healthy*: a probe write and a probe sync went well. A
 //! layer that did not see the effect says so in [`DiskProof::saw`]. No proof within [`DiskOrder::patience`] is an error.
 //!
 //! **A power cut** is an order with `cut` other than [`Unsynced::Kept`]. At the process's next write the layer puts nothing

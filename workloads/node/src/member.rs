@@ -9,6 +9,12 @@
 //! before its records are durable in any case, and meanwhile the kernel's buffers keep what arrives. A slow disk makes a
 //! slow member, which is what its peers should see.
 //!
+//! **A full disk** stops the member and does not end it: what must be durable is tried again until there is room, and
+//! until then nothing that comes after it happens. It neither votes nor appends nor beats; what control asks meanwhile is
+//! refused, and so definitely was not done. A **failing sync** ends it: the kernel may have dropped the pages that it could
+//! not write and report success the next time, so what a later sync says of them is worth nothing (see [`crate::wal`]). The
+//! next life finds what the disk really holds. Both are what a member may do while its disk is bad, and only then.
+//!
 //! **Time** is [`Instant`] since the process began, made never to fall. It reads the vDSO's monotonic clock, as other
 //! programs do, so that a nemesis that skews a process's clock skews the core's time with it. The timer's sleep is the
 //! kernel's and keeps real time: when it ends early by the skewed clock, it is set again.
@@ -19,10 +25,11 @@ use crate::log::{began, note};
 use crate::stdio::{Closed, Stdio};
 use crate::store_client::StoreClient;
 use crate::transport::Transport;
-use crate::wal::Wal;
+use crate::wal::{Wal, WalError};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
-use splitbrain_core::{Name, Nanos, seed};
+use splitbrain_core::wire::Line;
+use splitbrain_core::{Name, Nanos, Outcome, seed};
 use splitbrain_protocols::raft::{self, Mutant, Tuning};
 use splitbrain_protocols::storage::StoreReply;
 use splitbrain_protocols::{Input, Output, Protocol};
@@ -151,6 +158,9 @@ pub async fn drive(parts: Parts) -> Result<()> {
     }
 }
 
+/// How often a full disk is tried again: nobody tells when there is room.
+const ROOM_EVERY: Duration = Duration::from_millis(50);
+
 /// Monotonic time since the process began.
 struct Clock {
     start: Instant,
@@ -228,10 +238,10 @@ impl Driver {
                 unsynced.push(record);
                 continue;
             }
-            self.sync(&mut unsynced)?;
+            self.sync(&mut unsynced).await?;
             match output {
                 Output::Persist(_) => unreachable!("taken above"),
-                Output::Compact(records) => self.wal.replace(&records)?,
+                Output::Compact(records) => self.keep(|wal| wal.replace(&records)).await?,
                 Output::Send { to, bytes } => self.transport.send(to, &bytes),
                 Output::Store(request) => {
                     if let Some(store) = &self.store {
@@ -241,15 +251,51 @@ impl Driver {
                 Output::Say(line) => self.stdio.lines.say(&line).await?,
             }
         }
-        self.sync(&mut unsynced)
+        self.sync(&mut unsynced).await
     }
 
-    fn sync(&mut self, unsynced: &mut Vec<Vec<u8>>) -> Result<()> {
+    async fn sync(&mut self, unsynced: &mut Vec<Vec<u8>>) -> Result<()> {
         if !unsynced.is_empty() {
-            self.wal.append(unsynced)?;
+            self.keep(|wal| wal.append(unsynced)).await?;
             unsynced.clear();
         }
         Ok(())
+    }
+
+    /// Does `write` until it is done: as often as there is no room.
+    async fn keep(&mut self, write: impl Fn(&mut Wal) -> Result<(), WalError>) -> Result<()> {
+        let mut refusals = 0_u64;
+        loop {
+            match write(&mut self.wal) {
+                Ok(()) if refusals > 0 => {
+                    note(format_args!("there is room again, after {refusals} attempts"));
+                    return Ok(());
+                }
+                Ok(()) => return Ok(()),
+                Err(WalError::Broken(e)) => return Err(e),
+                Err(WalError::Full(_)) if refusals > 0 => {}
+                Err(full) => note(format_args!("{full}: nothing is done until there is room")),
+            }
+            refusals += 1;
+            self.await_room().await?;
+        }
+    }
+
+    /// Lets some time pass in which nothing is done; the error is that control is gone.
+    async fn await_room(&mut self) -> Result<()> {
+        let later = tokio::time::sleep(ROOM_EVERY);
+        tokio::pin!(later);
+        loop {
+            tokio::select! {
+                () = &mut later => return Ok(()),
+                () = self.stdio.lines.closed() => return Err(Closed.into()),
+                request = self.stdio.requests.recv() => {
+                    let id = request.ok_or(Closed)?.id;
+                    let outcome = Outcome::Fail("the disk is full: nothing was done".to_string());
+                    self.stdio.lines.say(&Line::Answer { id, outcome }).await?;
+                }
+            }
+        }
     }
 }
 

@@ -17,11 +17,12 @@
 //! leave this. (3) A payload that contains the image of a valid frame can make its own torn tail look like corruption;
 //! by chance this happens once in 2^32 positions. (4) After a failed append or sync the file's state is unknown and the
 //! log refuses all further work: the kernel may have dropped the pages that it failed to write (Rebello et al., "Can
-//! Applications Recover from fsync Failures?", ATC 2020). (5) The whole log is read into memory.
+//! Applications Recover from fsync Failures?", ATC 2020). A write that found no room is no such failure: what the disk took
+//! of it is cut off again, and the log is as it was ([`WalError::Full`]). (5) The whole log is read into memory.
+use crate::disk::{Held, Layer, is_no_room};
 use crate::frame::{self, MAX_PAYLOAD};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// How many bytes may be checksummed in the search for a frame after a bad one. A tail is far shorter; only contents
@@ -40,11 +41,31 @@ pub struct Recovered {
     pub life: u64,
 }
 
+/// Why something was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// There is no room. Nothing was kept, the log is as it was, and the same call may succeed later.
+    #[error("failed to write the log in {0}: no space left on the disk")]
+    Full(String),
+    /// Anything else. Unless a record was too long, what the disk holds is unknown, and every later call fails.
+    #[error(transparent)]
+    Broken(#[from] anyhow::Error),
+}
+
+/// The file, as far as it is known.
+#[derive(Debug)]
+struct Log {
+    dir: PathBuf,
+    file: File,
+    /// Bytes of the file, all of them durable.
+    length: u64,
+}
+
 /// A write-ahead log in a directory of its own, locked against every other process.
 #[derive(Debug)]
 pub struct Wal {
-    dir: PathBuf,
-    file: File,
+    log: Log,
+    disk: Layer,
     /// Held and not used: the lock lives as long as this.
     _lock: File,
     failed: bool,
@@ -56,10 +77,17 @@ impl Wal {
     /// # Errors
     /// Corruption before the tail (with file and offset), another process that has the log open, or the system's refusal.
     pub fn open(dir: &Path) -> Result<(Wal, Recovered)> {
+        Wal::open_on(dir, Layer::open)
+    }
+
+    fn open_on(dir: &Path, layer: impl FnOnce(&Path) -> Result<Layer>) -> Result<(Wal, Recovered)> {
         let at = || format!("open the log in {}", dir.display());
         std::fs::create_dir_all(dir).with_context(at)?;
         let mut lock = lock(dir).with_context(at)?;
-        let life = count_life(&mut lock).with_context(at)?;
+        let disk = layer(dir)?;
+        // No order comes in between: a disk that becomes full now must find a member that can wait for room.
+        let mut held = disk.hold();
+        let life = count_life(&mut lock, &mut held).with_context(at)?;
         // A replacement that never was renamed never happened.
         match std::fs::remove_file(dir.join("wal.new")) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(at),
@@ -73,11 +101,17 @@ impl Wal {
         if torn > 0 {
             file.set_len(end as u64).with_context(at)?;
         }
-        file.sync_all().with_context(at)?;
+        held.sync(&file).with_context(at)?;
         sync_dir(dir).with_context(at)?;
-        let wal = Wal {
+        drop(held);
+        let log = Log {
             dir: dir.to_path_buf(),
             file,
+            length: end as u64,
+        };
+        let wal = Wal {
+            log,
+            disk,
             _lock: lock,
             failed: false,
         };
@@ -87,12 +121,19 @@ impl Wal {
     /// Appends `records` with one write and one `fdatasync`. When this returns `Ok`, they are durable.
     ///
     /// # Errors
-    /// A record over [`MAX_PAYLOAD`] bytes (nothing is written then), or the system's refusal, after which every call fails.
-    pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<()> {
+    /// A record over [`MAX_PAYLOAD`] bytes (nothing is written then), no room (nothing was kept), or the system's refusal,
+    /// after which every call fails.
+    pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), WalError> {
         let bytes = encode_all(records)?;
-        self.guarded(|wal| {
-            wal.file.write_all(&bytes).context("append")?;
-            wal.file.sync_data().context("fdatasync")
+        self.guarded(|log, disk| {
+            if let Err(e) = disk.write(&mut log.file, &bytes) {
+                // What the disk took would make the next append look like corruption.
+                let cut = is_no_room(&e) && log.file.set_len(log.length).is_ok();
+                return if cut { Ok(false) } else { Err(e).context("append") };
+            }
+            disk.sync(&log.file).context("fdatasync")?;
+            log.length += bytes.len() as u64;
+            Ok(true)
         })
     }
 
@@ -100,28 +141,44 @@ impl Wal {
     ///
     /// # Errors
     /// As [`Wal::append`].
-    pub fn replace<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<()> {
+    pub fn replace<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), WalError> {
         let bytes = encode_all(records)?;
-        self.guarded(|wal| {
-            let new = wal.dir.join("wal.new");
-            std::fs::write(&new, &bytes).context("write wal.new")?;
-            let file = open_appending(&new).context("open wal.new")?;
-            file.sync_data().context("fdatasync wal.new")?;
-            std::fs::rename(&new, wal.dir.join("wal")).context("rename wal.new to wal")?;
-            sync_dir(&wal.dir).context("fsync the directory")?;
-            wal.file = file;
-            Ok(())
+        self.guarded(|log, disk| {
+            let new = log.dir.join("wal.new");
+            let written = File::create(&new).and_then(|mut file| disk.write(&mut file, &bytes).map(|()| file));
+            let file = match written {
+                Ok(file) => file,
+                Err(e) if is_no_room(&e) => {
+                    // It only takes room; the next opening removes it as well.
+                    let _ = std::fs::remove_file(&new);
+                    return Ok(false);
+                }
+                Err(e) => return Err(e).context("write wal.new"),
+            };
+            disk.sync(&file).context("fdatasync wal.new")?;
+            std::fs::rename(&new, log.dir.join("wal")).context("rename wal.new to wal")?;
+            sync_dir(&log.dir).context("fsync the directory")?;
+            log.file = open_appending(&log.dir.join("wal")).context("open the new log")?;
+            log.length = bytes.len() as u64;
+            Ok(true)
         })
     }
 
-    fn guarded(&mut self, work: impl FnOnce(&mut Wal) -> Result<()>) -> Result<()> {
-        let at = format!("write the log in {}", self.dir.display());
-        ensure!(!self.failed, "failed to {at}: an earlier write failed");
+    /// `work` says whether there was room.
+    fn guarded(&mut self, work: impl FnOnce(&mut Log, &mut Held<'_>) -> Result<bool>) -> Result<(), WalError> {
+        let at = format!("failed to write the log in {}", self.log.dir.display());
+        if self.failed {
+            return Err(WalError::Broken(anyhow!("{at}: an earlier write failed")));
+        }
         // Set first, so that an early return out of `work` leaves it set.
         self.failed = true;
-        work(self).context(at)?;
+        let room = work(&mut self.log, &mut self.disk.hold()).context(at)?;
         self.failed = false;
-        Ok(())
+        if room {
+            Ok(())
+        } else {
+            Err(WalError::Full(self.log.dir.display().to_string()))
+        }
     }
 }
 
@@ -135,9 +192,9 @@ fn lock(dir: &Path) -> Result<File> {
 }
 
 /// The lock file is as many bytes long as the log has had lives.
-fn count_life(lock: &mut File) -> std::io::Result<u64> {
-    lock.write_all(b".")?;
-    lock.sync_data()?;
+fn count_life(lock: &mut File, disk: &mut Held<'_>) -> std::io::Result<u64> {
+    disk.write(lock, b".")?;
+    disk.sync(lock)?;
     Ok(lock.metadata()?.len())
 }
 

@@ -1,6 +1,9 @@
 use super::*;
+use crate::disk::tests::{FULL, die, failing, order};
+use proptest::prelude::*;
 use rand::RngExt;
-use splitbrain_core::seed;
+use splitbrain_core::{Disk, DiskOrder, Unsynced, seed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn records(seed: u64) -> Vec<Vec<u8>> {
     let mut rng = seed::stream(seed, "wal");
@@ -186,4 +189,148 @@ fn a_record_over_the_bound_is_refused_and_does_no_harm() {
     let (mut wal, _) = Wal::open(dir.path()).unwrap();
     wal.append(&[vec![0; MAX_PAYLOAD + 1]]).unwrap_err();
     wal.append(&["a"]).unwrap();
+}
+
+/// Opens a log whose process survives its own death.
+fn open_mortal(dir: &Path) -> (Wal, Recovered) {
+    Wal::open_on(dir, |dir| Layer::with(dir, die, false)).unwrap()
+}
+
+#[test]
+fn a_full_disk_changes_nothing_and_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut wal, _) = open_mortal(dir.path());
+    wal.append(&["a"]).unwrap();
+    wal.disk.obey(order(1, FULL));
+    for _ in 0..2 {
+        let error = wal.append(&["b", "c"]).unwrap_err();
+        assert!(matches!(error, WalError::Full(_)), "{error}");
+        assert!(error.to_string().ends_with("no space left on the disk"), "{error}");
+        assert!(matches!(wal.replace(&["d"]), Err(WalError::Full(_))));
+        assert_eq!(
+            std::fs::read(dir.path().join("wal")).unwrap(),
+            encode_all(&["a"]).unwrap()
+        );
+        assert!(!dir.path().join("wal.new").exists());
+    }
+    wal.disk.obey(order(2, Disk::default()));
+    wal.append(&["e"]).unwrap();
+    drop(wal);
+    assert_eq!(Wal::open(dir.path()).unwrap().1.records, [b"a", b"e"]);
+}
+
+#[test]
+fn a_failed_sync_ends_the_log_and_keeps_what_was_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut wal, _) = open_mortal(dir.path());
+    wal.append(&["a"]).unwrap();
+    wal.disk.obey(order(1, failing(1_000_000)));
+    let error = format!("{:#}", wal.append(&["b"]).unwrap_err());
+    assert!(
+        error.contains("fdatasync") && error.contains("Input/output error"),
+        "{error}"
+    );
+    wal.disk.obey(order(2, Disk::default()));
+    let again = wal.append(&["c"]).unwrap_err().to_string();
+    assert!(again.contains("an earlier write failed"), "{again}");
+    drop(wal);
+    assert_eq!(Wal::open(dir.path()).unwrap().1.records[0], b"a");
+}
+
+/// What is done to a log.
+#[derive(Clone, Debug)]
+enum Work {
+    Append(Vec<Vec<u8>>),
+    Replace(Vec<Vec<u8>>),
+    /// While the disk is so.
+    Under(Disk, Box<Work>),
+}
+
+fn some_records() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    // Low values make plausible lengths.
+    prop::collection::vec(prop::collection::vec(0..4u8, 0..60), 1..4)
+}
+
+fn some_work() -> impl Strategy<Value = Work> {
+    let plain = prop_oneof![
+        3 => some_records().prop_map(Work::Append),
+        1 => some_records().prop_map(Work::Replace),
+    ];
+    prop_oneof![
+        3 => plain.clone(),
+        1 => plain.prop_map(|work| Work::Under(FULL, Box::new(work))),
+    ]
+}
+
+/// Does it, and tells whether it was acknowledged. Panics where the process dies.
+fn work_on(wal: &mut Wal, work: &Work, generation: &mut u64) -> bool {
+    match work {
+        Work::Append(records) => wal.append(records).is_ok(),
+        Work::Replace(records) => wal.replace(records).is_ok(),
+        Work::Under(disk, work) => {
+            for (disk, work) in [(*disk, Some(work)), (Disk::default(), None)] {
+                *generation += 1;
+                wal.disk.obey(order(*generation, disk));
+                if let Some(work) = work {
+                    assert!(!work_on(wal, work, generation), "a bad disk acknowledged {work:?}");
+                }
+            }
+            false
+        }
+    }
+}
+
+/// What `work` makes of a log, when it is acknowledged.
+fn after(records: &[Vec<u8>], work: &Work) -> Vec<Vec<u8>> {
+    match work {
+        Work::Append(more) => [records, more].concat(),
+        Work::Replace(all) => all.clone(),
+        Work::Under(..) => records.to_vec(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // A life is some work, then a crash in the middle of one piece of it: the power is cut, or the sync fails. The next
+    // life must find all that was acknowledged, then perhaps whole records of the piece that was not, and nothing else.
+    #[test]
+    fn no_crash_loses_what_was_acknowledged(
+        lives in prop::collection::vec((prop::collection::vec(some_work(), 0..4), some_work(), 0..3usize), 1..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut known, mut generation) = (Vec::new(), 0);
+        for (works, last, crash) in &lives {
+            let (mut wal, found) = open_mortal(dir.path());
+            prop_assert_eq!(&found.records, &known);
+            for work in works {
+                if work_on(&mut wal, work, &mut generation) {
+                    known = after(&known, work);
+                }
+            }
+            generation += 1;
+            let (disk, cut) = [
+                (Disk::default(), Unsynced::Lost),
+                (Disk::default(), Unsynced::Torn),
+                (failing(1_000_000), Unsynced::Kept),
+            ][*crash];
+            wal.disk.obey(DiskOrder { generation, disk, cut });
+            let last = match last {
+                Work::Under(_, inner) => inner,
+                last => last,
+            };
+            let ended = catch_unwind(AssertUnwindSafe(|| work_on(&mut wal, last, &mut generation)));
+            prop_assert!(ended.is_err() || (cut == Unsynced::Kept && !ended.unwrap()), "it survived {:?}", cut);
+            drop(wal);
+            generation += 1;
+            let heal = order(generation, Disk::default());
+            crate::disk::tests::give(dir.path(), heal);
+            let (_, found) = open_mortal(dir.path());
+            let whole = after(&known, last);
+            let kept = found.records;
+            let appended = matches!(last, Work::Append(_)) && whole.starts_with(&kept) && kept.starts_with(&known);
+            prop_assert!(kept == known || appended, "{:?} became {:?}", known, kept);
+            known = kept;
+        }
+    }
 }
