@@ -5,6 +5,7 @@
 //!
 //! - [`local`]: hosts are network namespaces inside one sandbox of our own, joined by a user-space switch. No root, no
 //!   docker and no tool is needed;
+//! - [`linux`]: what a host of any other kind does to its own links, with iptables and tc;
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
 //!
 //! Caveat: Linux only.
@@ -12,6 +13,7 @@
 
 pub mod agent;
 pub mod ground;
+pub mod linux;
 pub mod live;
 pub mod local;
 mod logs;
