@@ -6,12 +6,14 @@
 //! - [`local`]: hosts are network namespaces inside one sandbox of our own, joined by a user-space switch. No root, no
 //!   docker and no tool is needed;
 //! - [`linux`]: what a host of any other kind does to its own links, with iptables and tc;
+//! - [`docker`]: hosts are containers;
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
 //!
 //! Caveat: Linux only.
 #![deny(missing_docs)]
 
 pub mod agent;
+pub mod docker;
 pub mod ground;
 pub mod linux;
 pub mod live;
