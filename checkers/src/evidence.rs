@@ -297,7 +297,8 @@ impl Course {
 /// The hosts that an event proves dead: a kill that was verified, or a process that ended by itself.
 pub(crate) fn deaths(event: &Event) -> &[Name] {
     match &event.body {
-        Body::Fault(step) if event.kind == Kind::Ok => match &step.action {
+        // The healing of a clock that is ahead restarts its processes.
+        Body::Fault(step) | Body::Heal(step) if event.kind == Kind::Ok => match &step.action {
             Action::Kill { hosts, .. } => hosts,
             _ => &[],
         },

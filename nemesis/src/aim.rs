@@ -4,6 +4,7 @@
 //! says otherwise. Of several claims the highest epoch is the leader's: an old leader may not know yet. From the choice
 //! to the confirmation of the injection the claim is watched; a leadership that ended or was overtaken in between has
 //! *moved*, and the fault struck somebody who no longer led.
+use splitbrain_core::disk::MayEnd;
 use splitbrain_core::event::{Hit, Kind};
 use splitbrain_core::op::{Role, Status};
 use splitbrain_core::plan::Target;
@@ -37,6 +38,7 @@ pub(crate) struct Aim {
     /// What each host said last.
     said: BTreeMap<Name, String>,
     aimed: Vec<Aimed>,
+    may_end: MayEnd,
 }
 
 impl Aim {
@@ -97,6 +99,7 @@ impl Aim {
 
     /// Takes an event in; perhaps it decides a fault's hit.
     pub(crate) fn notify(&mut self, event: &Event) -> Option<Body> {
+        self.may_end.event(event);
         match (&event.body, event.kind) {
             (Body::Observe { host, answer: Some(s) }, Kind::Ok) => self.answered(*host, s),
             (Body::Elected { host, epoch, reign, .. }, _) => {
@@ -123,7 +126,10 @@ impl Aim {
             (Body::Exited { host, .. }, _) => {
                 self.claims.remove(host);
                 self.said.remove(host);
-                self.lost(*host, |_| true, "ended by itself");
+                // A process may end by the very fault that was aimed at it, before that is confirmed.
+                if !self.may_end.contains(*host) {
+                    self.lost(*host, |_| true, "ended by itself");
+                }
             }
             (Body::Fault(step), Kind::Ok) => {
                 if let Action::Kill { hosts, .. } = &step.action {
@@ -217,7 +223,7 @@ mod tests {
     use super::*;
     use splitbrain_core::event::{FaultStep, Process};
     use splitbrain_core::plan::FaultKind;
-    use splitbrain_core::{Nanos, Token};
+    use splitbrain_core::{Disk, Nanos, Token};
 
     fn name(s: &str) -> Name {
         s.parse().unwrap()
@@ -339,6 +345,42 @@ mod tests {
             &[elected("n1", 7, 3)],
             Hit::Moved,
             &format!("n1 leads anew, in epoch 7 {before}"),
+        );
+    }
+
+    #[test]
+    fn an_end_by_the_fault_itself_is_a_hit() {
+        let exited = || {
+            let (host, how) = (name("n1"), "member: exit status 1".to_string());
+            event(Kind::Info, Body::Exited { host, how })
+        };
+        let asked = |full| {
+            let disk = Disk {
+                full,
+                ..Disk::default()
+            };
+            let step = FaultStep {
+                fault: 1,
+                kind: FaultKind::Disk,
+                what: String::new(),
+                targets: vec![name("n1")],
+                action: Action::Disk {
+                    hosts: vec![name("n1")],
+                    disk,
+                },
+                proofs: vec![],
+            };
+            event(Kind::Invoke, Body::Fault(step))
+        };
+        check(
+            &[asked(true), exited()],
+            Hit::Hit,
+            "n1 led epoch 5 when the fault took effect",
+        );
+        check(
+            &[asked(false), exited()],
+            Hit::Moved,
+            "n1 ended by itself before the fault took effect",
         );
     }
 

@@ -3,13 +3,14 @@ use crate::aim::{Aim, Claim};
 use crate::fit::{self, Breaks, Topology};
 use crate::grudges::{self, Cut};
 use crate::ledger::{Effect, Injection, Ledger};
+use crate::menu::DiskFault;
 use crate::schedule::Planned;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use splitbrain_core::event::{Event, Kind, Process};
 use splitbrain_core::plan::{Grudge, Target};
 use splitbrain_core::seed::{self, Rng};
-use splitbrain_core::{Body, Command, HostRole, Link, Name, Nanos, Shape};
+use splitbrain_core::{Body, Command, HostRole, Link, Name, Nanos, Shape, Unsynced};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A fault whose target is being looked for.
@@ -134,7 +135,7 @@ impl Attempt {
     fn choose(&mut self, topology: &Topology, ledger: &Ledger, aim: &Aim) -> Choice {
         let breaks = self.planned.breaks;
         let domain = fit::domain(topology, breaks);
-        let free = |host: &Name| !(breaks.strikes_processes() && ledger.is_occupied(*host));
+        let free = |host: &Name| !(breaks.occupies_hosts() && ledger.is_occupied(*host));
         let available: Vec<Name> = domain.iter().copied().filter(free).collect();
         if available.is_empty() && !matches!(self.planned.target, Target::Role(_) | Target::Host(_)) {
             return Choice::Nobody;
@@ -182,7 +183,29 @@ impl Attempt {
         };
         let names = grudges::list(&targets);
         let (what, targets, effect) = match breaks {
-            Breaks::Kill => (format!("kill {names}{leader}"), targets.clone(), Effect::Dead(targets)),
+            Breaks::Kill => (
+                format!("kill {names}{leader}"),
+                targets.clone(),
+                Effect::Dead(targets, Unsynced::Kept),
+            ),
+            Breaks::Clock => (
+                format!("clock of {names}{leader}: {}", self.planned.skew),
+                targets.clone(),
+                Effect::Skewed(targets, self.planned.skew),
+            ),
+            Breaks::Disk => {
+                let (what, effect) = match self.planned.disk {
+                    DiskFault::Bad(disk) => (
+                        format!("disk of {names}{leader}: {disk}"),
+                        Effect::BadDisk(targets.clone(), disk),
+                    ),
+                    DiskFault::Cut(unsynced) => (
+                        format!("power cut of {names}{leader}: {}", lost(unsynced)),
+                        Effect::Dead(targets.clone(), unsynced),
+                    ),
+                };
+                (what, targets, effect)
+            }
             Breaks::Pause => (
                 format!("pause {names}{leader}"),
                 targets.clone(),
@@ -251,6 +274,15 @@ fn cut(topology: &Topology, grudge: Grudge, targets: &[Name], rng: &mut Rng) -> 
             grudges::sides(targets, &topology.with_role(HostRole::Server))
         }
         Grudge::LeaderFromStorage => grudges::sides(targets, &topology.with_role(HostRole::Storage)),
+    }
+}
+
+/// What a power cut leaves of unsynced writes, in words.
+fn lost(unsynced: Unsynced) -> &'static str {
+    match unsynced {
+        Unsynced::Kept => "unsynced writes kept",
+        Unsynced::Lost => "unsynced writes lost",
+        Unsynced::Torn => "the last write torn",
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Partitions are among those who take part in the election: members, or servers and candidates together. The storage
 //! is on no side: a leader that is cut off from its peers and still reaches the storage is what shows damage, and
-//! a cut from the storage is a shape of its own. Only a plan that names the storage strikes it.
+//! a cut from the storage is a shape of its own. Only a plan that names the storage strikes it. Disks are broken where
+//! something is kept on them: at members and servers.
 use splitbrain_core::plan::{FaultKind, Grudge, Target};
 use splitbrain_core::{HostRole, HostSpec, Name};
 
@@ -13,6 +14,8 @@ pub(crate) enum Breaks {
     Kill,
     Pause,
     Packet,
+    Clock,
+    Disk,
 }
 
 impl Breaks {
@@ -22,6 +25,8 @@ impl Breaks {
             Breaks::Kill => FaultKind::Kill,
             Breaks::Pause => FaultKind::Pause,
             Breaks::Packet => FaultKind::Packet,
+            Breaks::Clock => FaultKind::Clock,
+            Breaks::Disk => FaultKind::Disk,
         }
     }
 
@@ -33,9 +38,10 @@ impl Breaks {
         }
     }
 
-    /// Whether it strikes processes, of which a host suffers one fault at a time.
-    pub(crate) fn strikes_processes(self) -> bool {
-        matches!(self, Breaks::Kill | Breaks::Pause)
+    /// Whether it strikes the host itself, its processes, clocks or disk, of which a host suffers one fault at a time:
+    /// a stopped process proves no clock, and a dead one no disk.
+    pub(crate) fn occupies_hosts(self) -> bool {
+        matches!(self, Breaks::Kill | Breaks::Pause | Breaks::Clock | Breaks::Disk)
     }
 
     fn may_strike_storage(self) -> bool {
@@ -98,6 +104,7 @@ pub(crate) fn domain(topology: &Topology, breaks: Breaks) -> Vec<Name> {
         Breaks::Partition(Grudge::LeaderFromStorage) => {
             topology.named(|host| matches!(host.role, HostRole::Member | HostRole::Candidate))
         }
+        Breaks::Disk => topology.named(|host| matches!(host.role, HostRole::Member | HostRole::Server)),
         _ => topology.peers(),
     }
 }
@@ -116,7 +123,15 @@ pub(crate) fn fits_topology(topology: &Topology, breaks: Breaks) -> Result<(), S
     let peers = topology.peers().len();
     let name = breaks.name();
     let least = match breaks {
-        Breaks::Kill | Breaks::Pause | Breaks::Packet => 1,
+        Breaks::Kill | Breaks::Pause | Breaks::Packet | Breaks::Clock => 1,
+        Breaks::Disk => {
+            if domain(topology, breaks).is_empty() {
+                return Err(format!(
+                    "{name} needs a member or a server, which keep something on their disks"
+                ));
+            }
+            1
+        }
         Breaks::Partition(grudge) => match grudge {
             Grudge::IsolateOne | Grudge::Halves | Grudge::OneWay | Grudge::SingleLink => 2,
             Grudge::MinorityMajority | Grudge::Bridge => 3,
@@ -204,6 +219,13 @@ fn host_fits(topology: &Topology, breaks: Breaks, host: Name) -> Result<(), Stri
     Err(match (breaks, role) {
         (Breaks::Kill, HostRole::Storage) => {
             format!("{name} of {host}: the storage keeps its state in memory only; pause it, or cut it off")
+        }
+        (Breaks::Clock, HostRole::Storage) => {
+            format!("{name} of {host}: the storage goes by no clock; skew those who write to it")
+        }
+        (Breaks::Disk, HostRole::Storage) => format!("{name} of {host}: the storage keeps its state in memory only"),
+        (Breaks::Disk, HostRole::Candidate) => {
+            format!("{name} of {host}: a candidate keeps nothing on its disk; break a server's")
         }
         _ => format!("{name} of {host}: it does not fit a {}", role.name()),
     })

@@ -1,11 +1,16 @@
 //! Open faults: what each holds, until its healing is confirmed.
 //!
 //! Nothing is counted up and down: who holds a link or a host is looked up among the open faults, of which there are
-//! few, so that no count can go wrong. A fault whose injection or healing failed keeps what it holds (it may have acted in
+//! few, so that no count can go wrong. Most faults are healed by one action. A disk that may have ended a process is first
+//! made healthy, and then the host is started, which does nothing where the process lives. A skew that leaves a monotonic
+//! clock ahead cannot be taken back from a running process: such a clock never goes back, and timers would stand still for
+//! as long as it was ahead. So the clock is made true and the host's processes are restarted, as after a reboot.
+//!
+//! A fault whose injection or healing failed keeps what it holds (it may have acted in
 //! part) and is healed again in the heal phase.
 use crate::fit::Breaks;
 use splitbrain_core::event::{Body, Event, FaultStep, Kind};
-use splitbrain_core::{Action, Link, Name, Nanos, Shape};
+use splitbrain_core::{Action, Clocks, Disk, Link, Name, Nanos, Offset, Shape, Skew, Unsynced};
 use std::collections::BTreeSet;
 
 /// What a fault changes.
@@ -13,12 +18,51 @@ use std::collections::BTreeSet;
 pub(crate) enum Effect {
     /// These links are blocked.
     Cut(BTreeSet<Link>),
-    /// These hosts' processes are dead.
-    Dead(Vec<Name>),
+    /// These hosts' processes are dead, and what they had not synced is as said.
+    Dead(Vec<Name>, Unsynced),
     /// These hosts' processes are stopped.
     Stopped(Vec<Name>),
     /// These links have a shape.
     Shaped(Vec<Link>, Shape),
+    /// These hosts' clocks are wrong.
+    Skewed(Vec<Name>, Skew),
+    /// These hosts' disks are bad.
+    BadDisk(Vec<Name>, Disk),
+}
+
+impl Effect {
+    /// The host that suffers itself, not by its links.
+    fn holds(&self, host: Name) -> bool {
+        match self {
+            Effect::Dead(hosts, _) | Effect::Stopped(hosts) | Effect::Skewed(hosts, _) | Effect::BadDisk(hosts, _) => {
+                hosts.contains(&host)
+            }
+            Effect::Cut(_) | Effect::Shaped(..) => false,
+        }
+    }
+
+    /// Whether who suffers it answers nothing.
+    fn is_mute(&self) -> bool {
+        match self {
+            Effect::Dead(..) | Effect::Stopped(_) => true,
+            Effect::BadDisk(_, disk) => disk.may_end_processes(),
+            Effect::Cut(_) | Effect::Shaped(..) | Effect::Skewed(..) => false,
+        }
+    }
+
+    /// How many actions its healing takes, one after the other.
+    fn remedies(&self) -> usize {
+        match self {
+            Effect::Skewed(_, skew) if leaves_ahead(skew) => 3,
+            Effect::BadDisk(_, disk) if disk.may_end_processes() => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Whether the end of this skew takes a monotonic clock back.
+fn leaves_ahead(skew: &Skew) -> bool {
+    skew.clocks != Clocks::Realtime && (skew.offset > Offset(0) || skew.rate_ppm > Skew::TRUE_RATE)
 }
 
 /// A fault about to be injected.
@@ -46,6 +90,8 @@ struct Open {
     number: u32,
     injection: Injection,
     state: State,
+    /// Of its remedies, how many were applied.
+    healed: usize,
     /// Its healing in the heal phase was asked for: there is no later one.
     last_try: bool,
 }
@@ -91,20 +137,29 @@ impl Ledger {
             Effect::Cut(links) => Action::Block {
                 links: links.iter().copied().collect(),
             },
-            Effect::Dead(hosts) => Action::Kill {
+            Effect::Dead(hosts, unsynced) => Action::Kill {
                 hosts: hosts.clone(),
-                unsynced: splitbrain_core::Unsynced::Kept,
+                unsynced: *unsynced,
             },
             Effect::Stopped(hosts) => Action::Pause { hosts: hosts.clone() },
             Effect::Shaped(links, shape) => Action::Shape {
                 links: links.clone(),
                 shape: *shape,
             },
+            Effect::Skewed(hosts, skew) => Action::Clock {
+                hosts: hosts.clone(),
+                skew: *skew,
+            },
+            Effect::BadDisk(hosts, disk) => Action::Disk {
+                hosts: hosts.clone(),
+                disk: *disk,
+            },
         };
         let open = Open {
             number,
             injection,
             state: State::Injecting,
+            healed: 0,
             last_try: false,
         };
         let step = open.step(action);
@@ -112,12 +167,15 @@ impl Ledger {
         step
     }
 
-    /// Whether a process fault holds `host`.
+    /// Whether a fault of its own holds `host`.
     pub(crate) fn is_occupied(&self, host: Name) -> bool {
-        self.open.iter().any(|open| match &open.injection.effect {
-            Effect::Dead(hosts) | Effect::Stopped(hosts) => hosts.contains(&host),
-            Effect::Cut(_) | Effect::Shaped(..) => false,
-        })
+        self.open.iter().any(|open| open.injection.effect.holds(host))
+    }
+
+    /// Whether a fault keeps `host` from answering.
+    pub(crate) fn is_mute(&self, host: Name) -> bool {
+        let effects = self.open.iter().map(|open| &open.injection.effect);
+        effects.into_iter().any(|effect| effect.is_mute() && effect.holds(host))
     }
 
     /// Whether a packet fault holds `link`.
@@ -186,12 +244,26 @@ impl Ledger {
                 let links = links.iter().copied().filter(|link| !held(link)).collect();
                 Action::Unblock { links }
             }
-            Effect::Dead(hosts) => Action::Start { hosts: hosts.clone() },
             Effect::Stopped(hosts) => Action::Resume { hosts: hosts.clone() },
             Effect::Shaped(links, _) => Action::Shape {
                 links: links.clone(),
                 shape: Shape::default(),
             },
+            Effect::Skewed(hosts, _) if open.healed == 0 => Action::Clock {
+                hosts: hosts.clone(),
+                skew: Skew::default(),
+            },
+            Effect::Skewed(hosts, _) if open.healed == 1 => Action::Kill {
+                hosts: hosts.clone(),
+                unsynced: Unsynced::Kept,
+            },
+            Effect::BadDisk(hosts, _) if open.healed == 0 => Action::Disk {
+                hosts: hosts.clone(),
+                disk: Disk::default(),
+            },
+            Effect::Dead(hosts, _) | Effect::Skewed(hosts, _) | Effect::BadDisk(hosts, _) => {
+                Action::Start { hosts: hosts.clone() }
+            }
         };
         open.step(action)
     }
@@ -209,7 +281,15 @@ impl Ledger {
         match (event.kind, healed, open.state) {
             (Kind::Invoke, ..) => {}
             (Kind::Ok, false, State::Injecting) => open.state = State::Until(event.time + open.injection.lasting),
-            (Kind::Ok, true, State::Healing) => drop(self.open.remove(at)),
+            (Kind::Ok, true, State::Healing) => {
+                open.healed += 1;
+                if open.healed < open.injection.effect.remedies() {
+                    // The next remedy is due at once.
+                    open.state = State::Until(event.time);
+                } else {
+                    self.open.remove(at);
+                }
+            }
             (Kind::Fail | Kind::Info, false, State::Injecting) | (Kind::Fail | Kind::Info, true, State::Healing) => {
                 open.state = State::Broken;
             }

@@ -10,15 +10,17 @@
 //! **Aim.** "The leader" is whoever says so when asked ([`aim`]): every candidate is asked, and of those that claim to
 //! lead, the one with the highest epoch is struck. Whether it still led when the fault took effect is recorded.
 //!
-//! **Overlap.** Faults overlap, and actions are absolute. A host suffers one process fault at a time and a link one
-//! shape at a time; a link that two partitions cut opens with the second healing. Cuts begin and end one
+//! **Overlap.** Faults overlap, and actions are absolute. A host suffers one fault of its own (of processes, clocks or
+//! disk) at a time and a link one shape at a time; a link that two partitions cut opens with the second healing. Cuts begin and end one
 //! after the other, so that no two actions on one link are ever in flight at once.
 //!
 //! The schedule's draws and each fault's own draws come from streams of their own: what candidates answer changes whom
 //! a fault strikes, and never what comes later. The same seed and the same answers give the same commands.
 //!
+//! A kind of fault must be possible where the plan runs (a disk fault needs a disk layer): that is for the caller to check.
+//!
 //! Caveats: the storage is never killed (it has no disk), and only struck at all by a plan that names it; a leader that
-//! is killed or paused already is not asked, and so not found.
+//! is killed or paused already, or whose disk is full or failing, is not asked, and so not found.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![deny(missing_docs)]
 
@@ -116,7 +118,8 @@ impl Nemesis {
             let askable = self.topology.asked(&fit::domain(&self.topology, attempt.breaks()));
             let free = askable
                 .into_iter()
-                .filter(|&host| view.is_free(host, Lane::Nemesis) && !self.ledger.is_occupied(host));
+                .filter(|&host| view.is_free(host, Lane::Nemesis) && !self.ledger.is_mute(host))
+                .filter(|&host| !(attempt.breaks().occupies_hosts() && self.ledger.is_occupied(host)));
             attempt.ask(free.collect(), now + PATIENCE);
             self.aim.look_again();
         }

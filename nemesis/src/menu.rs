@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use splitbrain_core::plan::{FaultKind, Faults, Grudge, Target};
 use splitbrain_core::seed::Rng;
-use splitbrain_core::{HostRole, Nanos, Shape};
+use splitbrain_core::{Clocks, Disk, HostRole, Nanos, Offset, Shape, Skew, Unsynced};
 
 /// Faults to draw from: kinds evenly, then shapes evenly, then targets.
 pub(crate) struct Menu {
@@ -88,7 +88,8 @@ fn breaks_of(kind: FaultKind, faults: &Faults) -> Vec<Breaks> {
         FaultKind::Kill => vec![Breaks::Kill],
         FaultKind::Pause => vec![Breaks::Pause],
         FaultKind::Packet => vec![Breaks::Packet],
-        FaultKind::Clock | FaultKind::Disk => Vec::new(),
+        FaultKind::Clock => vec![Breaks::Clock],
+        FaultKind::Disk => vec![Breaks::Disk],
         FaultKind::Partition if faults.shapes.is_empty() => Grudge::ALL.map(Breaks::Partition).to_vec(),
         FaultKind::Partition => faults.shapes.iter().copied().map(Breaks::Partition).collect(),
     }
@@ -118,6 +119,11 @@ fn usual_targets(breaks: Breaks) -> Vec<Target> {
     match breaks {
         Breaks::Kill | Breaks::Pause => vec![Leader, One, Minority, Majority, All, NonLeader],
         Breaks::Packet => vec![Leader, One, All],
+        Breaks::Clock => {
+            let roles = [HostRole::Candidate, HostRole::Server].map(Target::Role);
+            [&[Leader, One, Minority, Majority, All, NonLeader], &roles[..]].concat()
+        }
+        Breaks::Disk => vec![Leader, One, Minority, Majority, All, NonLeader],
         Breaks::Partition(grudge) => match grudge {
             Grudge::IsolateOne => vec![Leader, One, Minority, NonLeader],
             Grudge::OneWay => vec![Leader, One, Minority],
@@ -169,4 +175,63 @@ pub(crate) fn draw_shape(rng: &mut Rng) -> Shape {
 
 fn percent(rng: &mut Rng, least: u32, most: u32) -> u32 {
     rng.random_range(least..=most) * 10_000
+}
+
+/// What a disk fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskFault {
+    /// The disk is bad for a while.
+    Bad(Disk),
+    /// The power is cut, and comes back later.
+    Cut(Unsynced),
+}
+
+/// Random clocks: jumps of a tenth of a second to an hour, strobes, gross and fine drifts.
+pub(crate) fn draw_skew(rng: &mut Rng) -> Skew {
+    let all = [Clocks::Both, Clocks::Realtime, Clocks::Monotonic];
+    let mut skew = Skew {
+        clocks: *all.choose(rng).expect("there are three"),
+        ..Skew::default()
+    };
+    match rng.random_range(0..5) {
+        // Evenly over the orders of magnitude: leases and timeouts lie on all of them.
+        0 | 1 => skew.offset = either_way(rng, 100, 3_600_000),
+        2 => {
+            skew.offset = either_way(rng, 100, 10_000);
+            skew.strobe = Nanos::millis(rng.random_range(50..=1000));
+        }
+        3 => skew.rate_ppm = rng.random_range(500_000..=2_000_000),
+        _ => skew.rate_ppm = rng.random_range(950_000..=1_050_000),
+    }
+    if skew.is_none() {
+        skew.rate_ppm += 1_000;
+    }
+    skew
+}
+
+/// Between `least` and `most` milliseconds, forwards or back, each doubling as likely as the next.
+fn either_way(rng: &mut Rng, least: u64, most: u64) -> Offset {
+    let doublings = rng.random_range(0..=(most / least).ilog2());
+    let from = least << doublings;
+    let ms = i64::try_from(rng.random_range(from..=(2 * from).min(most))).expect("an hour is short");
+    let sign = if rng.random_bool(0.5) { 1 } else { -1 };
+    Offset(sign * ms * 1_000_000)
+}
+
+/// A random disk fault: full, slow, failing, or a power cut.
+pub(crate) fn draw_disk(rng: &mut Rng) -> DiskFault {
+    let healthy = Disk::default();
+    match rng.random_range(0..5) {
+        0 => DiskFault::Bad(Disk { full: true, ..healthy }),
+        1 => DiskFault::Bad(Disk {
+            sync_delay: Nanos::millis(rng.random_range(50..=500)),
+            ..healthy
+        }),
+        2 => DiskFault::Bad(Disk {
+            sync_fail_ppm: percent(rng, 5, 100),
+            ..healthy
+        }),
+        3 => DiskFault::Cut(Unsynced::Lost),
+        _ => DiskFault::Cut(Unsynced::Torn),
+    }
 }

@@ -1,10 +1,10 @@
 //! When what comes: the plan's script, and random faults from the seed.
 use crate::fit::{self, Breaks, Topology};
-use crate::menu::{self, Menu};
+use crate::menu::{self, DiskFault, Menu};
 use rand::RngExt;
 use splitbrain_core::plan::{FaultKind, Grudge, Scripted, Target};
 use splitbrain_core::seed::{self, Rng};
-use splitbrain_core::{Nanos, Plan, Shape};
+use splitbrain_core::{Nanos, Plan, Shape, Skew};
 use std::collections::VecDeque;
 
 /// A fault to come.
@@ -18,6 +18,10 @@ pub(crate) struct Planned {
     pub(crate) target: Target,
     /// What a packet fault does; unused by others.
     pub(crate) packets: Shape,
+    /// What a clock fault does; unused by others.
+    pub(crate) skew: Skew,
+    /// What a disk fault does; unused by others.
+    pub(crate) disk: DiskFault,
 }
 
 /// The faults to come, in order.
@@ -28,6 +32,8 @@ pub(crate) struct Schedule {
 
 struct Random {
     rng: Rng,
+    /// For what clock and disk faults do: a stream of its own, so that these kinds change no other's schedule.
+    details: Rng,
     menu: Menu,
     every: Nanos,
     lasting: Nanos,
@@ -40,9 +46,10 @@ impl Schedule {
     /// The error says what in `plan` does not fit.
     pub(crate) fn new(plan: &Plan, seed: u64, topology: &Topology) -> Result<Schedule, String> {
         let mut rng = seed::stream(seed, "nemesis");
+        let mut details = seed::stream(seed, "nemesis details");
         let mut script = Vec::new();
         for (n, scripted) in plan.script.iter().enumerate() {
-            let planned = self::scripted(scripted, plan.time_limit, topology, &mut rng);
+            let planned = self::scripted(scripted, plan.time_limit, topology, (&mut rng, &mut details));
             script.push(planned.map_err(|why| format!("script fault {}: {why}", n + 1))?);
         }
         script.sort_by_key(|planned| planned.at);
@@ -56,6 +63,7 @@ impl Schedule {
             let until = Nanos(plan.time_limit.0 / 10 * 9);
             let mut random = Random {
                 rng,
+                details,
                 menu,
                 every: plan.faults.every,
                 lasting: plan.faults.lasting,
@@ -104,6 +112,8 @@ impl Random {
             breaks,
             target,
             packets: menu::draw_shape(&mut self.rng),
+            skew: menu::draw_skew(&mut self.details),
+            disk: menu::draw_disk(&mut self.details),
         };
         self.next = (at <= self.until).then_some(planned);
     }
@@ -115,17 +125,13 @@ fn spread(mean: Nanos, least: u64, most: u64, rng: &mut Rng) -> Nanos {
     Nanos(rng.random_range(percent(least)..=percent(most)).max(1))
 }
 
-fn scripted(fault: &Scripted, limit: Nanos, topology: &Topology, rng: &mut Rng) -> Result<Planned, String> {
-    let name = fault.fault.name();
-    if fault.shape.is_some() && fault.fault != FaultKind::Partition {
-        return Err(format!("a {name} has no shape, only a partition has"));
-    }
-    if fault.packets.is_some() && fault.fault != FaultKind::Packet {
-        return Err(format!("a {name} has no packets, only a packet fault has"));
-    }
-    if let Some(shape) = &fault.packets {
-        check_packets(shape)?;
-    }
+fn scripted(
+    fault: &Scripted,
+    limit: Nanos,
+    topology: &Topology,
+    (rng, details): (&mut Rng, &mut Rng),
+) -> Result<Planned, String> {
+    check_fields(fault)?;
     if fault.at >= limit {
         return Err(format!("it comes at {}, and the faults end at {limit}", fault.at));
     }
@@ -134,19 +140,67 @@ fn scripted(fault: &Scripted, limit: Nanos, topology: &Topology, rng: &mut Rng) 
         FaultKind::Kill => Breaks::Kill,
         FaultKind::Pause => Breaks::Pause,
         FaultKind::Packet => Breaks::Packet,
-        FaultKind::Clock | FaultKind::Disk => return Err(format!("{name} cannot be planned yet")),
+        FaultKind::Clock => Breaks::Clock,
+        FaultKind::Disk => Breaks::Disk,
     };
     let target = fault.target.unwrap_or_else(|| menu::default_target(breaks));
     fit::fits(topology, breaks, target)?;
-    // Drawn in any case, so that giving one fault's packets does not change another's.
-    let drawn = menu::draw_shape(rng);
+    // Drawn in any case, so that giving one fault's details does not change another's.
+    let (packets, skew) = (menu::draw_shape(rng), menu::draw_skew(details));
+    let drawn = menu::draw_disk(details);
+    let disk = match (fault.disk, fault.unsynced) {
+        (Some(disk), _) => DiskFault::Bad(disk),
+        (None, Some(unsynced)) => DiskFault::Cut(unsynced),
+        (None, None) => drawn,
+    };
     Ok(Planned {
         at: fault.at,
         lasting: fault.lasting,
         breaks,
         target,
-        packets: fault.packets.unwrap_or(drawn),
+        packets: fault.packets.unwrap_or(packets),
+        skew: fault.clock.unwrap_or(skew),
+        disk,
     })
+}
+
+/// Whether each field is one for this kind of fault, and says something that can be done.
+fn check_fields(fault: &Scripted) -> Result<(), String> {
+    let name = fault.fault.name();
+    if fault.shape.is_some() && fault.fault != FaultKind::Partition {
+        return Err(format!("a {name} has no shape, only a partition has"));
+    }
+    let fields = [
+        (fault.packets.is_some(), "packets", FaultKind::Packet),
+        (fault.clock.is_some(), "clock", FaultKind::Clock),
+        (fault.disk.is_some(), "disk", FaultKind::Disk),
+        (fault.unsynced.is_some(), "unsynced", FaultKind::Disk),
+    ];
+    if let Some((_, field, kind)) = fields.iter().find(|(given, _, kind)| *given && *kind != fault.fault) {
+        return Err(format!("a {name} has no {field}, only a {} fault has", kind.name()));
+    }
+    if let Some(shape) = &fault.packets {
+        check_packets(shape)?;
+    }
+    if let Some(skew) = &fault.clock {
+        skew.check()?;
+        if skew.is_none() {
+            return Err("its clock is true: name an offset or a rate-ppm".to_string());
+        }
+    }
+    if let Some(disk) = &fault.disk {
+        disk.check()?;
+        if disk.is_healthy() {
+            return Err("its disk is healthy: name full, sync-delay or sync-fail-ppm".to_string());
+        }
+        if fault.unsynced.is_some() {
+            return Err("it has both a disk and unsynced: a bad disk is one fault, a power cut another".to_string());
+        }
+    }
+    if fault.unsynced.is_some_and(|unsynced| unsynced.is_kept()) {
+        return Err("its unsynced writes are kept: that is a kill; name lost or torn".to_string());
+    }
+    Ok(())
 }
 
 /// The least rate in bytes per second that still carries heartbeats.

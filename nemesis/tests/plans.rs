@@ -3,7 +3,7 @@ mod hosts;
 
 use hosts::{clients, members, name};
 use splitbrain_core::plan::{FaultKind, Grudge, Scripted, Target};
-use splitbrain_core::{HostRole, HostSpec, Nanos, Plan, Shape};
+use splitbrain_core::{Disk, HostRole, HostSpec, Nanos, Plan, Shape, Skew, Unsynced};
 use splitbrain_nemesis::Nemesis;
 
 fn error(plan: &Plan, hosts: &[HostSpec]) -> String {
@@ -28,7 +28,7 @@ fn check_script(hosts: &[HostSpec], fault: FaultKind, shape: Option<Grudge>, tar
 
 #[test]
 fn a_script_that_does_not_fit_says_why() {
-    use FaultKind::{Kill, Partition, Pause};
+    use FaultKind::{Clock, Disk, Kill, Partition, Pause};
     let bare: Vec<HostSpec> = members(3).into_iter().filter(|h| h.role == HostRole::Member).collect();
     let storage = Some(Target::Host(name("storage")));
     check_script(
@@ -100,6 +100,27 @@ fn a_script_that_does_not_fit_says_why() {
         None,
         Some(Target::Minority),
         "kill of a minority needs 3 hosts to choose from, and there are 2",
+    );
+    check_script(
+        &members(3),
+        Clock,
+        None,
+        storage,
+        "clock of storage: the storage goes by no clock; skew those who write to it",
+    );
+    check_script(
+        &members(3),
+        Disk,
+        None,
+        storage,
+        "disk of storage: the storage keeps its state in memory only",
+    );
+    check_script(
+        &clients(3, 2),
+        Disk,
+        None,
+        Some(Target::Role(HostRole::Candidate)),
+        "disk of c1: a candidate keeps nothing on its disk; break a server's",
     );
     check_script(
         &members(3),
@@ -279,4 +300,90 @@ fn a_packet_fault_must_do_something_that_can_be_done() {
     ] {
         assert!(Nemesis::new(&plan(packets), 1, &members(3)).is_ok());
     }
+}
+
+#[test]
+fn clock_and_disk_faults_must_do_something_that_can_be_done() {
+    let check = |kind: FaultKind, change: fn(&mut Scripted), want: &str| {
+        let mut plan = Plan::new("raft", "sim");
+        plan.script = vec![Scripted {
+            at: Nanos::secs(5),
+            lasting: Nanos::secs(1),
+            fault: kind,
+            shape: None,
+            target: None,
+            packets: None,
+            clock: None,
+            disk: None,
+            unsynced: None,
+        }];
+        assert!(
+            Nemesis::new(&plan, 1, &members(3)).is_ok(),
+            "drawn where nothing is given"
+        );
+        change(&mut plan.script[0]);
+        assert_eq!(error(&plan, &members(3)), format!("script fault 1: {want}"));
+    };
+    let (clock, disk) = (FaultKind::Clock, FaultKind::Disk);
+    check(
+        clock,
+        |f| f.clock = Some(Skew::default()),
+        "its clock is true: name an offset or a rate-ppm",
+    );
+    check(
+        clock,
+        |f| {
+            f.clock = Some(Skew {
+                rate_ppm: 1,
+                ..Skew::default()
+            });
+        },
+        "a clock's rate-ppm is 100000 to 10000000 (1000000 is true), not 1",
+    );
+    check(
+        clock,
+        |f| f.disk = Some(Disk::default()),
+        "a clock has no disk, only a disk fault has",
+    );
+    check(
+        FaultKind::Kill,
+        |f| f.unsynced = Some(Unsynced::Lost),
+        "a kill has no unsynced, only a disk fault has",
+    );
+    check(
+        disk,
+        |f| f.clock = Some(Skew::default()),
+        "a disk has no clock, only a clock fault has",
+    );
+    check(
+        disk,
+        |f| f.disk = Some(Disk::default()),
+        "its disk is healthy: name full, sync-delay or sync-fail-ppm",
+    );
+    check(
+        disk,
+        |f| {
+            f.disk = Some(Disk {
+                sync_fail_ppm: 1_000_001,
+                ..Disk::default()
+            });
+        },
+        "a disk's sync-fail-ppm is 1000001, and 1000000 is every sync",
+    );
+    check(
+        disk,
+        |f| f.unsynced = Some(Unsynced::Kept),
+        "its unsynced writes are kept: that is a kill; name lost or torn",
+    );
+    check(
+        disk,
+        |f| {
+            f.unsynced = Some(Unsynced::Torn);
+            f.disk = Some(Disk {
+                full: true,
+                ..Disk::default()
+            });
+        },
+        "it has both a disk and unsynced: a bad disk is one fault, a power cut another",
+    );
 }

@@ -4,32 +4,11 @@ mod rig;
 
 use hosts::{clients, members, name};
 use proptest::prelude::*;
-use rig::{Rig, Ways};
+use rig::{Rig, Ways, plan, scripted};
 use splitbrain_core::event::Kind;
-use splitbrain_core::plan::{FaultKind, Grudge, Scripted, Target};
-use splitbrain_core::{Action, Body, HostRole, HostSpec, Link, Nanos, Plan};
+use splitbrain_core::plan::{FaultKind, Grudge, Target};
+use splitbrain_core::{Action, Body, HostRole, HostSpec, Link, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
-
-fn plan(kinds: &[FaultKind]) -> Plan {
-    let mut plan = Plan::new("raft", "sim");
-    plan.time_limit = Nanos::secs(60);
-    plan.faults.kinds = kinds.to_vec();
-    plan
-}
-
-fn scripted(at: u64, fault: FaultKind, shape: Option<Grudge>, target: Option<Target>) -> Scripted {
-    Scripted {
-        at: Nanos::secs(at),
-        lasting: Nanos::secs(2),
-        fault,
-        shape,
-        target,
-        packets: None,
-        clock: None,
-        disk: None,
-        unsynced: None,
-    }
-}
 
 /// Runs a script of one fault at 5 s and tells what was injected, if anything.
 fn inject(hosts: &[HostSpec], fault: FaultKind, shape: Option<Grudge>, target: Option<Target>) -> (String, Action) {

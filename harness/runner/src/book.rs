@@ -3,6 +3,7 @@
 //!
 //! A process is logically single-threaded. Each lane of each host is one process until one of its operations ends in
 //! `info`; then a new number takes its place, because what the old one asked may still happen (Jepsen's rule).
+use splitbrain_core::disk::MayEnd;
 use splitbrain_core::event::{Body, Event, FaultStep, Kind, Phase, Process};
 use splitbrain_core::op::{Answer, Op, Outcome};
 use splitbrain_core::{Action, HostSpec, Lane, Name, Nanos, Role, Status, View};
@@ -29,6 +30,8 @@ pub(crate) struct Book {
     pub acts: BTreeMap<u64, OpenAct>,
     /// Answers to looks invoked since the phase began, by host.
     pub fresh: BTreeMap<Name, Status>,
+    /// Whose processes may end by themselves just now.
+    pub may_end: MayEnd,
     processes: BTreeMap<(Name, Lane), u32>,
     next_process: u32,
     next_id: u64,
@@ -44,6 +47,7 @@ impl Book {
             ops: BTreeMap::new(),
             acts: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            may_end: MayEnd::default(),
             processes: BTreeMap::new(),
             next_process: 0,
             next_id: 1,
@@ -122,6 +126,7 @@ impl Book {
 
     /// Keeps the view true to what was just recorded.
     pub fn note(&mut self, event: &Event) {
+        self.may_end.event(event);
         match &event.body {
             Body::Ready { host } => {
                 self.view.ready.insert(*host);

@@ -14,6 +14,10 @@
 //! Whatever goes wrong (an interrupt, a host that dies by itself, an action that did not act) still goes through *heal*
 //! and *end*: the history says `aborted` and why, and the open faults are healed as far as the world lets us.
 //!
+//! One end is no failure: a process whose disk is full, or whose syncs fail, does right to end rather than to go on without
+//! a memory. From the moment in which such a disk is asked for, until the fault's healing has started the host again, its
+//! processes' ends are recorded, and the run goes on ([`splitbrain_core::disk::MayEnd`]).
+//!
 //! Caveat on times: an event gets the time at which control learnt of it, never less than its predecessor's. Where a
 //! completion is stamped later than it arrived, its interval only grows, which is the sound direction.
 use crate::book::{self, Book, OpenAct};
@@ -273,7 +277,9 @@ impl Loop<'_> {
                     None,
                 );
                 self.orphan(time, host, "the process ended");
-                self.fail(format!("{host} ended by itself: {how}"));
+                if !self.book.may_end.contains(host) {
+                    self.fail(format!("{host} ended by itself: {how}"));
+                }
             }
             Happening::Garbage { host, what } => {
                 self.record(

@@ -3,8 +3,8 @@ use splitbrain_core::event::{Body, Event, FaultStep, Kind, Phase, Process};
 use splitbrain_core::plan::FaultKind;
 use splitbrain_core::world::{Happening, Unasked};
 use splitbrain_core::{
-    Action, Answer, Command, Epoch, Generator, HostRole, HostSpec, Lane, Name, Nanos, Next, Op, Outcome, Reign, Role,
-    Status, View, World,
+    Action, Answer, Command, Disk, Epoch, Generator, HostRole, HostSpec, Lane, Name, Nanos, Next, Op, Outcome, Reign,
+    Role, Status, View, World,
 };
 use splitbrain_runner::{Drive, Ended, Limits, drive};
 use std::collections::BTreeMap;
@@ -144,6 +144,8 @@ impl Generator for Looks {
 struct OneFault {
     injected: bool,
     healed: bool,
+    /// Instead of the pause.
+    disk: Option<Disk>,
 }
 
 impl Generator for OneFault {
@@ -163,11 +165,19 @@ impl Generator for OneFault {
                     return Next::Wait(at);
                 }
                 self.injected = true;
-                Next::Do(Command::Inject(step(Action::Pause { hosts: vec![n1()] })))
+                let hosts = vec![n1()];
+                Next::Do(Command::Inject(step(match self.disk {
+                    Some(disk) => Action::Disk { hosts, disk },
+                    None => Action::Pause { hosts },
+                })))
             }
             Some(phase) if phase >= Phase::Heal && self.injected && !self.healed => {
                 self.healed = true;
-                Next::Do(Command::Heal(step(Action::Resume { hosts: vec![n1()] })))
+                let hosts = vec![n1()];
+                Next::Do(Command::Heal(step(match self.disk {
+                    Some(_) => Action::Start { hosts },
+                    None => Action::Resume { hosts },
+                })))
             }
             Some(phase) if phase >= Phase::Heal => Next::Done,
             _ => Next::Wait(Nanos::MAX),
@@ -177,7 +187,11 @@ impl Generator for OneFault {
 }
 
 /// Runs the loop for five seconds of faults; gives how it ended and what it recorded.
-fn run(mut world: Toy, stop_after: Nanos, full_at: usize) -> (Ended, Vec<Event>) {
+fn run(world: Toy, stop_after: Nanos, full_at: usize) -> (Ended, Vec<Event>) {
+    run_with(world, &mut OneFault::default(), stop_after, full_at)
+}
+
+fn run_with(mut world: Toy, nemesis: &mut OneFault, stop_after: Nanos, full_at: usize) -> (Ended, Vec<Event>) {
     let hosts = [HostSpec {
         name: n1(),
         role: HostRole::Member,
@@ -197,7 +211,7 @@ fn run(mut world: Toy, stop_after: Nanos, full_at: usize) -> (Ended, Vec<Event>)
     let ended = drive(Drive {
         world: &mut world,
         hosts: &hosts,
-        nemesis: &mut OneFault::default(),
+        nemesis,
         workload: &mut Looks::default(),
         limits: Limits::new(Nanos::secs(5), Nanos::secs(5)),
         sink: &mut sink,
@@ -277,6 +291,34 @@ fn a_host_that_dies_talks_garbage_or_breaks_ends_the_run_by_name() {
             "it does not go on for the rest of its time"
         );
     }
+}
+
+#[test]
+fn a_process_may_end_while_its_disk_is_bad_and_at_no_other_time() {
+    let check = |at: Nanos, full: bool, want: Ended| {
+        let exited = Happening::Exited {
+            host: n1(),
+            how: "member: exit status 1".into(),
+        };
+        let mut nemesis = OneFault {
+            disk: Some(Disk {
+                full,
+                sync_delay: Nanos::millis(1),
+                ..Disk::default()
+            }),
+            ..OneFault::default()
+        };
+        let (ended, events) = run_with(Toy::new(vec![(at, exited)]), &mut nemesis, Nanos::MAX, usize::MAX);
+        assert_eq!(ended, want, "an end at {at}");
+        assert!(events.iter().any(|e| matches!(e.body, Body::Exited { .. })));
+    };
+    let failed = || Ended::Failed("n1 ended by itself: member: exit status 1".into());
+    // The faults begin within 10 ms; the disk is bad half a second later.
+    check(Nanos::millis(400), true, failed());
+    check(SEC, true, Ended::Whole);
+    check(SEC, false, failed());
+    // The healing, which starts the host again, comes after five seconds and takes 5 ms.
+    check(Nanos::millis(5030), true, failed());
 }
 
 #[test]

@@ -3,13 +3,37 @@
 use rand::RngExt;
 use splitbrain_core::event::{FaultStep, Kind, Phase, Process};
 use splitbrain_core::op::{Role, Status};
+use splitbrain_core::plan::{FaultKind, Grudge, Scripted, Target};
 use splitbrain_core::seed::{self, Rng};
 use splitbrain_core::{
-    Action, Body, Command, Epoch, Event, Generator, HostSpec, Lane, Link, Name, Nanos, Next, Op, Plan, Reign, Shape,
-    Token, View,
+    Action, Body, Command, Disk, Epoch, Event, Generator, HostSpec, Lane, Link, Name, Nanos, Next, Op, Plan, Reign,
+    Shape, Skew, Token, View,
 };
 use splitbrain_nemesis::Nemesis;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A plan of a minute with these kinds of random faults.
+pub fn plan(kinds: &[FaultKind]) -> Plan {
+    let mut plan = Plan::new("raft", "sim");
+    plan.time_limit = Nanos::secs(60);
+    plan.faults.kinds = kinds.to_vec();
+    plan
+}
+
+/// A fault `at` seconds into the faults, for two seconds.
+pub fn scripted(at: u64, fault: FaultKind, shape: Option<Grudge>, target: Option<Target>) -> Scripted {
+    Scripted {
+        at: Nanos::secs(at),
+        lasting: Nanos::secs(2),
+        fault,
+        shape,
+        target,
+        packets: None,
+        clock: None,
+        disk: None,
+        unsynced: None,
+    }
+}
 
 enum Due {
     Acted { step: FaultStep, heal: bool, fails: bool },
@@ -30,6 +54,8 @@ pub struct Ways {
     pub noise: bool,
     /// Whether the first injection is never confirmed.
     pub first_hangs: bool,
+    /// Whether the second healing fails.
+    pub second_heal_fails: bool,
 }
 
 impl Default for Ways {
@@ -40,6 +66,7 @@ impl Default for Ways {
             first_fails: false,
             noise: false,
             first_hangs: false,
+            second_heal_fails: false,
         }
     }
 }
@@ -61,9 +88,13 @@ pub struct Rig {
     pub shaped: BTreeMap<Link, Shape>,
     pub dead: BTreeSet<Name>,
     pub paused: BTreeSet<Name>,
+    pub skewed: BTreeMap<Name, Skew>,
+    pub bad: BTreeMap<Name, Disk>,
     /// Links and hosts with an action under way.
     busy: BTreeSet<String>,
     next_reign: Nanos,
+    /// Healings asked for.
+    heals: u32,
 }
 
 impl Rig {
@@ -91,7 +122,10 @@ impl Rig {
             shaped: BTreeMap::new(),
             dead: BTreeSet::new(),
             paused: BTreeSet::new(),
+            skewed: BTreeMap::new(),
+            bad: BTreeMap::new(),
             busy: BTreeSet::new(),
+            heals: 0,
             next_reign: if ways.reign == Nanos::ZERO {
                 Nanos::MAX
             } else {
@@ -226,7 +260,14 @@ impl Rig {
         for place in places(&step.action) {
             assert!(self.busy.insert(place.clone()), "two actions at {place} at once");
         }
-        let fails = self.ways.first_fails && step.fault == 1 && !heal;
+        if !heal {
+            for host in hosts_of(&step.action) {
+                assert!(!self.suffers(host), "{host} suffers a fault already: {}", step.what);
+            }
+        }
+        self.heals += u32::from(heal);
+        let fails = (self.ways.first_fails && step.fault == 1 && !heal)
+            || (self.ways.second_heal_fails && heal && self.heals == 2);
         let body = if heal {
             Body::Heal(step.clone())
         } else {
@@ -297,8 +338,17 @@ impl Rig {
                     assert!(self.shaped.insert(*link, *shape).is_none(), "{link} has two shapes");
                 }
             }
-            Action::Clock { .. } | Action::Disk { .. } => unreachable!("not planned"),
+            Action::Clock { hosts, skew } if skew.is_none() => self.skewed.retain(|h, _| !hosts.contains(h)),
+            Action::Clock { hosts, skew } => self.skewed.extend(hosts.iter().map(|h| (*h, *skew))),
+            Action::Disk { hosts, disk } if disk.is_healthy() => self.bad.retain(|h, _| !hosts.contains(h)),
+            Action::Disk { hosts, disk } => self.bad.extend(hosts.iter().map(|h| (*h, *disk))),
         }
+    }
+
+    /// Whether a fault of its own holds this host.
+    fn suffers(&self, host: Name) -> bool {
+        let (dead, paused) = (self.dead.contains(&host), self.paused.contains(&host));
+        dead || paused || self.skewed.contains_key(&host) || self.bad.contains_key(&host)
     }
 
     /// What must hold at every moment: exactly those links are blocked that an open, idle fault cuts.
@@ -311,7 +361,10 @@ impl Rig {
         for event in self.log.iter().filter(|event| event.kind == Kind::Ok) {
             match &event.body {
                 Body::Fault(step) => drop(open.insert(step.fault, step)),
-                Body::Heal(step) => drop(open.remove(&step.fault).expect("healed once, after its injection")),
+                // Other healings may take several steps.
+                Body::Heal(step) if matches!(step.action, Action::Unblock { .. }) => {
+                    assert!(open.remove(&step.fault).is_some(), "healed once, after its injection");
+                }
                 _ => {}
             }
         }
@@ -324,7 +377,8 @@ impl Rig {
     }
 
     pub fn is_clean(&self) -> bool {
-        self.blocked.is_empty() && self.shaped.is_empty() && self.dead.is_empty() && self.paused.is_empty()
+        let links = self.blocked.is_empty() && self.shaped.is_empty();
+        links && !self.hosts.iter().any(|host| self.suffers(host.name))
     }
 
     /// Injections and healings that were asked for, and notes, one line each: `12.345s fault 1 kill n1`.
@@ -342,14 +396,23 @@ impl Rig {
     }
 }
 
+/// The hosts that an action strikes themselves.
+fn hosts_of(action: &Action) -> Vec<Name> {
+    match action {
+        Action::Kill { hosts, .. }
+        | Action::Start { hosts }
+        | Action::Pause { hosts }
+        | Action::Resume { hosts }
+        | Action::Clock { hosts, .. }
+        | Action::Disk { hosts, .. } => hosts.clone(),
+        Action::Block { .. } | Action::Unblock { .. } | Action::Shape { .. } => Vec::new(),
+    }
+}
+
 fn places(action: &Action) -> Vec<String> {
     match action {
-        Action::Kill { hosts, .. } | Action::Start { hosts } | Action::Pause { hosts } | Action::Resume { hosts } => {
-            hosts.iter().map(Name::to_string).collect()
-        }
         Action::Block { links } | Action::Unblock { links } => links.iter().map(|l| format!("cut {l}")).collect(),
         Action::Shape { links, .. } => links.iter().map(|l| format!("shape {l}")).collect(),
-        Action::Clock { hosts, .. } => hosts.iter().map(|h| format!("clock {h}")).collect(),
-        Action::Disk { hosts, .. } => hosts.iter().map(|h| format!("disk {h}")).collect(),
+        _ => hosts_of(action).iter().map(Name::to_string).collect(),
     }
 }
