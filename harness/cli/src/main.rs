@@ -2,8 +2,9 @@
 //!
 //! The binary is the only crate that sees all the others. [`args`] is what people type, [`plan_file`] turns it into a
 //! plan, [`wiring`] is where a name becomes a thing, [`run`] carries an experiment out, [`judge`] works on old
-//! histories. The same binary is what runs on the hosts (`splitbrain node`, `splitbrain agent`) and what enters the
-//! local sandbox (`splitbrain sandbox`); these three are for the harness itself and do not show in `--help`.
+//! histories. The same binary is what runs on the hosts (`splitbrain node`, `splitbrain agent`), what enters the local
+//! sandbox (`splitbrain sandbox`) and what serves control on a foreign host (`splitbrain steward`); these four are for the
+//! harness itself and do not show in `--help`.
 //!
 //! Exit codes: 0 all promises held, 1 a promise broken, 2 usage or bad plan, 3 undecided, 4 the harness or its hosts
 //! failed, 130 interrupted (and healed).
@@ -24,8 +25,8 @@ use exit::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The sandbox must be entered before any thread exists, so it is looked for before anything else runs.
-    if let Some(code) = wiring::enter_sandbox_if_asked() {
+    // Sandbox and agent fork, which takes a process without threads, so they are looked for before anything else runs.
+    if let Some(code) = wiring::enter_host_if_asked() {
         return code;
     }
     let args = Args::parse();

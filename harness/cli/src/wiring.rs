@@ -18,14 +18,18 @@ use std::sync::Arc;
 /// The hidden word after which this binary enters the local sandbox.
 const SANDBOX: &str = "sandbox";
 
-/// Enters the sandbox if that is what this process was started for; must be called before any thread exists.
-pub fn enter_sandbox_if_asked() -> Option<ExitCode> {
+/// Becomes the local sandbox or a host's agent if that is what this process was started for; must be called before any
+/// thread exists.
+pub fn enter_host_if_asked() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
-    if args.next()? != SANDBOX {
-        return None;
-    }
+    let word = args.next()?;
+    let main = match word.to_str()? {
+        SANDBOX => splitbrain_environments::local::sandbox::main,
+        splitbrain_environments::remote::AGENT => splitbrain_environments::agent::main,
+        _ => return None,
+    };
     let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let code = splitbrain_environments::local::sandbox::main(&args);
+    let code = main(&args);
     Some(ExitCode::from(u8::try_from(code).unwrap_or(exit::HARNESS)))
 }
 
