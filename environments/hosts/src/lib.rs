@@ -7,13 +7,16 @@
 //!   docker and no tool is needed;
 //! - [`linux`]: what a host of any other kind does to its own links, with iptables and tc;
 //! - [`docker`]: hosts are containers;
+//! - [`fleet`]: hosts of any such kind as control holds them, by the [`agent`] on each;
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
 //!
 //! Caveat: Linux only.
 #![deny(missing_docs)]
 
 pub mod agent;
+mod chances;
 pub mod docker;
+pub mod fleet;
 pub mod ground;
 pub mod linux;
 pub mod live;

@@ -55,24 +55,25 @@ impl Clock {
 
 /// Opens once.
 #[derive(Default)]
-struct Latch {
+pub(crate) struct Latch {
     open: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Latch {
-    fn open(&self) {
+    pub fn open(&self) {
         *self.open.lock().expect("no holder panics") = true;
         self.opened.notify_all();
     }
 
-    /// Waits for it to open, but not for ever.
-    fn wait(&self, at_most: Duration) {
+    /// Waits for it to open, but not for ever; whether it is open.
+    pub fn wait(&self, at_most: Duration) -> bool {
         let open = self.open.lock().expect("no holder panics");
-        let _ = self
+        let (open, _) = self
             .opened
             .wait_timeout_while(open, at_most, |open| !*open)
             .expect("no holder panics");
+        *open
     }
 }
 

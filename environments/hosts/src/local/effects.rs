@@ -1,43 +1,21 @@
-//! What must be seen of a shape before it counts as proven, and how many probes that takes.
+//! What must be seen of a shape before it counts as proven, where the switch itself counts.
 //!
-//! A shape that works by chance shows in one probe with some probability p, so in n probes with 1 - (1-p)^n; n is chosen
-//! such that it stays unseen less than once in 10^9 times. Where that takes more than [`MOST`] probes, or where a rate
-//! leaves no room for so many, the effect is not demanded, and the proof says so. What a shape forbids must not be seen
-//! at all. Time is only ever compared with its lower bound: a slow machine delays, it never hastens.
+//! How many probes that takes is a matter of chance ([`crate::chances`]). Where it would take too many, or where a rate
+//! leaves no room for so many, the effect is not demanded, and the proof says so. What a shape forbids must not be seen at
+//! all. Time is only ever compared with its lower bound: a slow machine delays, it never hastens.
 //!
 //! Caveat: the counts are the link's, so traffic of the system under test helps to show an effect, and is shaped by the
 //! same code.
 use super::switch::Counters;
+pub(super) use crate::chances::MAX_PAYLOAD;
+use crate::chances::{Effect, LEAST, MOST, PAYLOAD, RATE_SPAN, chances, probes_to_show};
 use splitbrain_core::{Nanos, Shape};
 use std::time::Duration;
 
-/// Most probes of one link: enough for 1 %.
-const MOST: u32 = 2_100;
-/// Fewest of a shape that works by chance, so that "all" and "some" look different.
-const LEAST: u32 = 20;
-/// How often an effect may stay unseen that is there.
-const UNSEEN: f64 = 1e-9;
 /// Bytes of Ethernet, IP and UDP around a probe.
 const HEADERS: usize = 42;
-/// A probe's fewest bytes.
-pub(super) const PAYLOAD: usize = 16;
-/// A probe's most bytes.
-pub(super) const MAX_PAYLOAD: usize = 1_400;
-/// What probes of a rate take to send, all together.
-const RATE_SPAN: Nanos = Nanos::millis(20);
 /// Packets that the switch keeps longer than this are not waited for: it is enough that it keeps them.
 const HELD: Duration = Duration::from_millis(250);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
-    Arrival,
-    Delay,
-    Rate,
-    Loss,
-    Duplicate,
-    Corrupt,
-    Reorder,
-}
 
 /// What is to be sent and seen.
 #[derive(Clone, Debug)]
@@ -230,67 +208,6 @@ impl Effects {
     }
 }
 
-/// How likely one probe shows each effect of the shape.
-fn chances(shape: &Shape) -> Vec<(Effect, f64)> {
-    let share = |ppm: u32| f64::from(ppm.min(1_000_000)) / 1e6;
-    let [loss, twice, corrupt, reorder] = [
-        shape.loss_ppm,
-        shape.duplicate_ppm,
-        shape.corrupt_ppm,
-        shape.reorder_ppm,
-    ]
-    .map(share);
-    let kept = 1.0 - loss;
-    let delays = shape.delay + shape.jitter > Nanos::ZERO;
-    let all = [
-        (true, Effect::Arrival, kept * (1.0 - corrupt)),
-        (delays && reorder < 1.0, Effect::Delay, kept * (1.0 - reorder)),
-        (shape.rate > 0, Effect::Rate, kept),
-        (loss > 0.0, Effect::Loss, loss),
-        (twice > 0.0, Effect::Duplicate, kept * twice),
-        (corrupt > 0.0, Effect::Corrupt, kept * corrupt),
-        // Without a delay there is nothing to skip.
-        (delays && reorder > 0.0, Effect::Reorder, kept * reorder),
-    ];
-    let asked = all.into_iter().filter(|(asked, ..)| *asked);
-    asked.map(|(_, effect, chance)| (effect, chance)).collect()
-}
-
-/// The fewest probes of which one shows an effect of this chance, as good as surely; `None` if that is more than `most`.
-fn probes_to_show(chance: f64, most: u32) -> Option<u32> {
-    let mut unseen = 1.0;
-    (1..=most).find(|_| {
-        unseen *= 1.0 - chance;
-        unseen < UNSEEN
-    })
-}
-
-impl Effect {
-    fn name(self) -> &'static str {
-        match self {
-            Effect::Arrival => "arrival",
-            Effect::Delay => "delay",
-            Effect::Rate => "rate",
-            Effect::Loss => "loss",
-            Effect::Duplicate => "duplication",
-            Effect::Corrupt => "corruption",
-            Effect::Reorder => "reordering",
-        }
-    }
-
-    fn absence(self) -> &'static str {
-        match self {
-            Effect::Arrival => "none arrived",
-            Effect::Delay => "none was delayed",
-            Effect::Rate => "none was held up by the rate",
-            Effect::Loss => "none was lost",
-            Effect::Duplicate => "none was sent twice",
-            Effect::Corrupt => "none was corrupted",
-            Effect::Reorder => "none was sent without the delay",
-        }
-    }
-}
-
 impl Seen {
     fn rise(&self, count: fn(&Counters) -> u64) -> u64 {
         count(&self.now).saturating_sub(count(&self.before))
@@ -328,19 +245,6 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rarer_effects_take_more_probes_up_to_a_limit() {
-        for (chance, want) in [
-            (1.0, Some(1)),
-            (0.5, Some(30)),
-            (0.01, Some(2062)),
-            (0.001, None),
-            (0.0, None),
-        ] {
-            assert_eq!(probes_to_show(chance, MOST), want, "{chance}");
-        }
-    }
 
     #[test]
     fn what_is_too_rare_is_told_and_not_demanded() {

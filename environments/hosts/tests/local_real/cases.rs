@@ -1,8 +1,7 @@
 //! Actions and what comes of them.
 use crate::Case;
-use crate::rig::{Rig, config, host, link, own_program, toys};
-use splitbrain_core::system::Stdio;
-use splitbrain_core::{Action, Answer, Happening, Nanos, Op, ProcessSpec, Shape, Unasked, World};
+use crate::rig::{Rig, config, host, link, toys};
+use splitbrain_core::{Action, Answer, Happening, Nanos, Op, Shape, Unasked, World};
 use splitbrain_environments::Sabotage;
 use splitbrain_environments::live::LiveWorld;
 use splitbrain_environments::local::LocalSite;
@@ -25,7 +24,6 @@ pub const ALL: &[Case] = &[
     ("garbage_is_reported_and_bounded", garbage_is_reported_and_bounded),
     ("a_flood_is_not_everybodys", a_flood_is_not_everybodys),
     ("an_end_of_its_own_is_told", an_end_of_its_own_is_told),
-    ("what_cannot_start_is_named", what_cannot_start_is_named),
     ("sabotage_is_noticed", sabotage_is_noticed),
     (
         "a_shape_that_does_nothing_is_noticed",
@@ -409,30 +407,6 @@ fn an_end_of_its_own_is_told() {
     // Only the words of the life that ended are told.
     rig.submit(1, Op::Resign);
     assert_eq!(rig.exited(1), "toy: exit status 3: toy is ready | cannot go on");
-}
-
-fn what_cannot_start_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let site = LocalSite::create(config(dir.path(), 1)).expect("make the host");
-    let missing = ProcessSpec {
-        host: host(1),
-        name: "server".into(),
-        argv: vec!["/no/such/server".into()],
-        env: Vec::new(),
-        stdio: Stdio::Log,
-    };
-    let error = LiveWorld::start(Arc::new(site), vec![missing])
-        .err()
-        .expect("nothing to start");
-    let text = format!("{error:#}");
-    assert!(
-        text.contains("start server on n1: /no/such/server: No such file"),
-        "{text}"
-    );
-    let mut wrong = config(dir.path(), 1);
-    wrong.program = vec!["/bin/true".into()];
-    let error = LocalSite::create(wrong).err().expect("true is no sandbox");
-    assert!(format!("{error:#}").contains("failed to make the sandbox"), "{error:#}");
 }
 
 fn sabotage_is_noticed() {

@@ -26,6 +26,7 @@ pub const ALL: &[Case] = &[
     ),
     ("a_leftover_is_found_and_ended", a_leftover_is_found_and_ended),
     ("doctor_finds_all_well", doctor_finds_all_well),
+    ("what_cannot_start_is_named", what_cannot_start_is_named),
 ];
 
 fn log_only(n: usize, name: &str, argv: &[&str]) -> ProcessSpec {
@@ -283,4 +284,28 @@ fn doctor_finds_all_well() {
     assert!(checks.len() == 3 && checks.iter().all(|check| check.ok), "{checks:#?}");
     let checks = doctor(&["/no/such/program".into()]);
     assert!(checks.len() == 1 && !checks[0].ok, "{checks:#?}");
+}
+
+fn what_cannot_start_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = LocalSite::create(config(dir.path(), 1)).expect("make the host");
+    let missing = ProcessSpec {
+        host: host(1),
+        name: "server".into(),
+        argv: vec!["/no/such/server".into()],
+        env: Vec::new(),
+        stdio: splitbrain_core::system::Stdio::Log,
+    };
+    let error = LiveWorld::start(Arc::new(site), vec![missing])
+        .err()
+        .expect("nothing to start");
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("start server on n1: /no/such/server: No such file"),
+        "{text}"
+    );
+    let mut wrong = config(dir.path(), 1);
+    wrong.program = vec!["/bin/true".into()];
+    let error = LocalSite::create(wrong).err().expect("true is no sandbox");
+    assert!(format!("{error:#}").contains("failed to make the sandbox"), "{error:#}");
 }
