@@ -9,7 +9,7 @@ use super::mark::RUN;
 use super::program::Program;
 use super::{clean, pump};
 use crate::remote::{AGENT, Remote};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bollard::Docker;
 use bollard::body_stream;
 use bollard::container::AttachContainerResults;
@@ -120,7 +120,7 @@ impl Remote for Container {
         };
         let engine = &self.cluster.engine;
         let (address, streams) = engine.run(START, making.up()).with_context(failed)?;
-        *self.address.lock().expect("no holder panics") = Some(address);
+        *self.address.lock().expect("no holder panics") = address;
         let (ours, callers) = UnixStream::pair().with_context(failed)?;
         ours.set_nonblocking(true).with_context(failed)?;
         let kept = engine.clone();
@@ -157,7 +157,7 @@ struct Making {
 
 impl Making {
     /// Makes and starts it. Returns its address, and its streams.
-    async fn up(self) -> Result<(IpAddr, AttachContainerResults)> {
+    async fn up(self) -> Result<(Option<IpAddr>, AttachContainerResults)> {
         let id = self.create().await?;
         self.check_loader(&id).await?;
         let upload = UploadToContainerOptionsBuilder::default().path("/").build();
@@ -232,22 +232,16 @@ impl Making {
         }
     }
 
-    async fn address(&self, id: &str) -> Result<IpAddr> {
-        let ended = || anyhow!("it ended at once; its log has its last words");
+    /// Its address, unless it has ended already, as an agent with little to do may: then the engine has taken it back.
+    async fn address(&self, id: &str) -> Result<Option<IpAddr>> {
         let there = match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-            Err(error) if is_missing(&error) => return Err(ended()),
+            Err(error) if is_missing(&error) => return Ok(None),
             there => there.map_err(explain).context("failed to look at it")?,
         };
-        let networks = there
-            .network_settings
-            .and_then(|settings| settings.networks)
-            .unwrap_or_default();
-        let ours = networks
-            .into_values()
-            .find(|network| network.network_id.as_ref() == Some(&self.network));
-        let text = ours.and_then(|network| network.ip_address).unwrap_or_default();
-        // The engine takes it away again at the container's end.
-        text.parse().map_err(|_| ended())
+        let networks = there.network_settings.and_then(|settings| settings.networks);
+        let mut networks = networks.unwrap_or_default().into_values();
+        let ours = networks.find(|network| network.network_id.as_ref() == Some(&self.network));
+        Ok(ours.and_then(|network| network.ip_address?.parse().ok()))
     }
 }
 
