@@ -11,7 +11,7 @@
 //! **Nothing outlives control.** Its end closes that connection, so that the agent reads the end of its input and ends; the
 //! container ends with it, and the engine removes it: rules, queues, processes and files go at once. The network stays until
 //! the next run or `splitbrain heal` ([`heal`]), and stands in nobody's way. Images that were built stay, without a name,
-//! until [`heal_images`].
+//! until [`heal`] is asked to remove them.
 //!
 //! **What is ours** carries labels ([`mark`]), and nothing else is touched.
 //!
@@ -27,7 +27,6 @@ mod program;
 mod pump;
 
 use crate::ground::Order;
-use crate::local::Check;
 use crate::remote::Remote;
 use anyhow::{Context, Result};
 use clean::Whose;
@@ -53,15 +52,15 @@ pub fn create(order: &Order, settings: &plan::Docker) -> Result<Vec<Arc<dyn Remo
     Ok(order.hosts.iter().map(remote).collect())
 }
 
-/// Removes the containers and networks of runs whose control is gone. Returns what was removed, in words. No engine
-/// is an error.
-pub fn heal() -> Result<Vec<String>> {
-    clean::heal(&*Engine::connect()?, Whose::DeadOrUnseen).context("failed to clean up after dead runs")
-}
-
-/// Removes the images that were built for containers and are in no use; the next run builds one anew.
-pub fn heal_images() -> Result<Vec<String>> {
-    image::remove(&*Engine::connect()?).context("failed to remove the images that were built")
+/// Removes the containers and networks of runs whose control is gone, and, if asked for, the images that were built for
+/// containers and are in no use; the next run builds one anew. Returns what was removed, in words. No engine is an error.
+pub fn heal(images: bool) -> Result<Vec<String>> {
+    let engine = Engine::connect()?;
+    let mut removed = clean::heal(&engine, Whose::DeadOrUnseen).context("failed to clean up after dead runs")?;
+    if images {
+        removed.extend(image::remove(&engine).context("failed to remove the images that were built")?);
+    }
+    Ok(removed)
 }
 
 /// What [`heal`] would remove. No engine is an error.
@@ -70,36 +69,23 @@ pub fn leftovers() -> Result<Vec<String>> {
     Ok(found.iter().map(ToString::to_string).collect())
 }
 
-/// Whether an engine can be used.
-pub fn doctor() -> Check {
-    let name = "a docker engine".to_string();
+/// Whether an engine can be used, what was seen of it, and what to do if it cannot.
+pub fn doctor() -> (bool, String, String) {
     let seen = Engine::connect().and_then(|engine| {
         let ready = image::at_hand(&engine, &plan::Docker::default())?;
         Ok((engine.words(), ready))
     });
     match seen {
-        Ok((words, ready)) => Check {
-            name,
-            ok: true,
-            detail: format!(
-                "{words}; an image {}",
-                if ready {
-                    "is ready"
-                } else {
-                    "will be built at the first run"
-                }
-            ),
-            remedy: String::new(),
-        },
+        Ok((words, true)) => (true, format!("{words}; an image is ready"), String::new()),
+        Ok((words, false)) => (
+            true,
+            format!("{words}; an image is built at the first run"),
+            String::new(),
+        ),
         Err(error) => {
             let text = format!("{error:#}");
             let (detail, remedy) = text.split_once(": ").unwrap_or((&text, ""));
-            Check {
-                name,
-                ok: false,
-                detail: detail.to_string(),
-                remedy: remedy.to_string(),
-            }
+            (false, detail.to_string(), remedy.to_string())
         }
     }
 }

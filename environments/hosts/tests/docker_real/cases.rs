@@ -220,13 +220,13 @@ fn an_image_is_built_once_and_without_a_name() {
     // What carries a name is somebody's, though it was made from ours.
     let name = format!("{base}-kept");
     docker(&["tag", new[0], &name]);
-    let removed = docker::heal_images().unwrap();
+    let removed = docker::heal(true).unwrap();
     let digits = &new[0]["sha256:".len()..][..12];
     assert!(!removed.iter().any(|image| image.contains(digits)), "{removed:?}");
     docker(&["rmi", "--no-prune", &name]);
     // Docker removes an image with its last name, so it is made anew.
     let kept = run.create(1);
-    let removed = docker::heal_images().unwrap();
+    let removed = docker::heal(true).unwrap();
     assert!(!removed.is_empty());
     assert!(!images().lines().any(|id| !before.contains(id)));
     drop::<Vec<std::sync::Arc<dyn Remote>>>(kept);

@@ -83,13 +83,13 @@ fn a_killed_control_leaves_what_heal_removes() {
     assert_eq!(run.things().len(), 4);
     let network = format!("network splitbrain-{}", run.name);
     assert!(!docker::leftovers().unwrap().contains(&network), "control lives");
-    assert!(!docker::heal().unwrap().contains(&network), "control lives");
+    assert!(!docker::heal(false).unwrap().contains(&network), "control lives");
     assert_eq!(run.things().len(), 4);
     kill(control);
     await_that("its containers go by themselves", || containers(&run), Vec::is_empty);
     assert_eq!(run.things(), std::slice::from_ref(&network));
     assert!(docker::leftovers().unwrap().contains(&network));
-    assert!(docker::heal().unwrap().contains(&network));
+    assert!(docker::heal(false).unwrap().contains(&network));
     assert_eq!(run.things(), [""; 0]);
     assert!(!docker::leftovers().unwrap().contains(&network));
 }
@@ -113,7 +113,7 @@ fn control_killed_at_any_moment_leaves_nothing() {
         };
         await_that("nothing goes on", runs, Vec::is_empty);
         let healed = || {
-            docker::heal().unwrap();
+            docker::heal(false).unwrap();
             run.things()
         };
         await_that("heal removes the rest", healed, Vec::is_empty);
@@ -165,13 +165,13 @@ fn heal_leaves_others_alone() {
     let labels = ["--label", &ours, "--label", control];
     let head = ["run", "-d", "--rm", "--name", &far, "--network", &far];
     docker(&[&head[..], &labels, &[BASE, "sleep", "1000"]].concat());
-    let healed = docker::heal().unwrap();
+    let healed = docker::heal(false).unwrap();
     assert!(!healed.iter().any(|thing| thing.contains(&name)), "{healed:?}");
     assert_eq!(things_of(&far).len(), 2);
     // Once it is in use no more, it is left over.
     docker(&["kill", &far]);
     await_that("it goes", || things_of(&far), |things| things.len() == 1);
-    assert!(docker::heal().unwrap().contains(&format!("network {far}")));
+    assert!(docker::heal(false).unwrap().contains(&format!("network {far}")));
     docker(&["rm", &name]);
     docker(&["network", "rm", &name]);
 }

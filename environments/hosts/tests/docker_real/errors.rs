@@ -20,8 +20,8 @@ pub const ALL: &[Case] = &[
 ];
 
 pub fn tell_what_the_doctor_says() -> ExitCode {
-    let check = docker::doctor();
-    println!("{} | {} | {}", check.ok, check.detail, check.remedy);
+    let (ok, detail, remedy) = docker::doctor();
+    println!("{ok} | {detail} | {remedy}");
     ExitCode::SUCCESS
 }
 

@@ -124,7 +124,10 @@ impl Run {
 
     pub fn start(&self, remote: &dyn Remote, args: &[&str]) -> anyhow::Result<UnixStream> {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        remote.start_agent(&self.program, &args, File::create(self.log()).unwrap())
+        let stream = remote.start_agent(&self.program, &args, File::create(self.log()).unwrap())?;
+        // What does not come is an error, and no test without end.
+        stream.set_read_timeout(Some(3 * SOON)).unwrap();
+        Ok(stream)
     }
 
     /// What a shell's command in a container writes, without its last line's end.
