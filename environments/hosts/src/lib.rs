@@ -25,5 +25,6 @@ mod logs;
 mod processes;
 pub mod remote;
 mod sabotage;
+mod shape;
 
 pub use sabotage::Sabotage;

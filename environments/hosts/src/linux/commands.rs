@@ -9,6 +9,9 @@
 //! per table, a few milliseconds however many rules, and without touching a rule or a counter of anybody else. Rules that
 //! stay are not rewritten, so their counters go on.
 //!
+//! The search for neighbours' Ethernet addresses goes on under IPv6 as it does under IPv4, where no such rule can stop it:
+//! how soon a healed link carries again must not depend on the kernel's patience with a neighbour that was silent.
+//!
 //! Caveats: rules match a peer's addresses and nothing else. Where control reaches the host from a peer's address, a block
 //! of that peer cuts control off, and the host heals itself. An empty `filter` or `mangle` table, which the kernel shows
 //! once it has been used, is left behind.
@@ -109,11 +112,11 @@ pub struct Rules {
 
 /// The command that makes `after` of `before`; `None` where there is nothing to do. Queued packets go to queue `number`.
 pub fn change(family: Family, before: &Rules, after: &Rules, number: u16) -> Option<Command> {
-    let filter = table("filter", BLOCK, &before.drop, &after.drop, |ip, peer| {
+    let filter = table(family, "filter", BLOCK, &before.drop, &after.drop, |ip, peer| {
         format!("-s {ip}/{} {} -j DROP", family.bits(), comment(peer))
     });
     // What we put in a second time ourselves comes from lo, and is not to be queued again.
-    let mangle = table("mangle", SHAPE, &before.queue, &after.queue, |ip, peer| {
+    let mangle = table(family, "mangle", SHAPE, &before.queue, &after.queue, |ip, peer| {
         let bits = family.bits();
         format!(
             "-s {ip}/{bits} ! -i lo {} -j NFQUEUE --queue-num {number}",
@@ -131,6 +134,7 @@ fn comment(peer: &Name) -> String {
 }
 
 fn table(
+    family: Family,
     table: &str,
     chain: &str,
     before: &BTreeMap<IpAddr, Name>,
@@ -144,6 +148,13 @@ fn table(
     let mut line = |words: String| text.push_str(&(words + "\n"));
     if before.is_empty() {
         line(format!(":{chain} - [0:0]"));
+        // Who has which Ethernet address is asked and answered as ever, as it is by ARP, which has no rules here.
+        let neighbours = [135, 136].iter().filter(|_| family == Family::V6);
+        neighbours.for_each(|kind| {
+            line(format!(
+                "-A {chain} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN"
+            ))
+        });
     }
     for (ip, peer) in after.iter().filter(|(ip, peer)| before.get(ip) != Some(peer)) {
         line(format!("-A {chain} {}", rule(ip, peer)));
@@ -245,7 +256,8 @@ pub fn marked(family: Family, listing: &str) -> (Vec<String>, Option<Command>) {
         let (ours, others): (Vec<&str>, Vec<&str>) =
             rules.partition(|rule| chains.iter().any(|chain| rule.split(' ').next() == Some(*chain)));
         let jumps = others.iter().filter(|rule| {
-            let words = rule.split(' ').collect::<Vec<_>>();
+            let rule = unquoted(rule);
+            let words: Vec<&str> = rule.split(' ').collect();
             words
                 .windows(2)
                 .any(|w| matches!(w[0], "-j" | "-g") && chains.contains(&w[1]))
@@ -270,4 +282,19 @@ pub fn marked(family: Family, listing: &str) -> (Vec<String>, Option<Command>) {
     }
     let command = (!text.is_empty()).then(|| family.restore(text));
     (found, command)
+}
+
+/// A rule without what somebody has put in quotation marks.
+fn unquoted(rule: &str) -> String {
+    let (mut text, mut quoted, mut escaped) = (String::new(), false, false);
+    for c in rule.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            c => text.push(c),
+        }
+    }
+    text
 }

@@ -10,16 +10,17 @@
 //! A probe carries its serial number and bytes that follow from it. One whose bytes differ was damaged on its way past
 //! every checksum, and counts as damaged instead of arrived.
 use crate::agent::proto::{Arrival, Burst};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, bind, recv, sendto, setsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 use splitbrain_core::Nanos;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -33,6 +34,8 @@ pub const MOST: usize = 60_000;
 const MAX_ARRIVALS: usize = 100_000;
 /// Room for probes before the thread takes them, in bytes, if the kernel grants it.
 const ROOM: usize = 16 << 20;
+/// Longest wait until the kernel takes a probe, in milliseconds.
+const PATIENCE: u16 = 1_000;
 const MAGIC: &[u8; 8] = b"sb-probe";
 
 /// Sends and receives probes.
@@ -107,13 +110,7 @@ impl Post {
         for serial in burst.first..burst.first.saturating_add(u64::from(burst.count)) {
             let bytes = probe(serial, size);
             let left = raw_now();
-            loop {
-                match socket.send_to(&bytes, to) {
-                    Ok(_) => break,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(format!("send a probe to {} at {to}: {e}", burst.to)),
-                }
-            }
+            send(socket, &bytes, to).map_err(|e| format!("send a probe to {} at {to}: {e}", burst.to))?;
             sent.push((serial, left));
         }
         Ok(sent)
@@ -169,8 +166,8 @@ fn bind_v6() -> io::Result<UdpSocket> {
     }
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    let address = nix::sys::socket::SockaddrIn6::from(std::net::SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, PORT, 0, 0));
-    nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &address)?;
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(any))?;
     Ok(UdpSocket::from(fd))
 }
 
@@ -184,16 +181,32 @@ pub fn raw_now() -> Nanos {
     Nanos(t.tv_sec().cast_unsigned() * 1_000_000_000 + t.tv_nsec().cast_unsigned())
 }
 
-fn receive(sockets: &[UdpSocket], stop: &EventFd, inbox: &Mutex<Inbox>) -> io::Result<()> {
-    for socket in sockets {
-        socket.set_nonblocking(true)?;
+/// Gives one probe to the kernel. Waits for room a little: packets may pile up in front of a neighbour that does not
+/// answer.
+fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    let to = SockaddrStorage::from(to);
+    loop {
+        match sendto(socket.as_raw_fd(), bytes, &to, MsgFlags::MSG_DONTWAIT) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                let room = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PATIENCE);
+                if room == Ok(0) {
+                    return Err(io::Error::from(io::ErrorKind::WouldBlock));
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
     }
+}
+
+fn receive(sockets: &[UdpSocket], stop: &EventFd, inbox: &Mutex<Inbox>) -> io::Result<()> {
     let mut buffer = vec![0; MOST + 1];
     loop {
         let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
         fds.extend(sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
         }
         if fds[0].any() == Some(true) {
@@ -210,12 +223,12 @@ const BATCH: usize = 256;
 
 fn drain(socket: &UdpSocket, buffer: &mut [u8], inbox: &Mutex<Inbox>) -> io::Result<()> {
     for _ in 0..BATCH {
-        let length = match socket.recv_from(buffer) {
-            Ok((length, _)) => length,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        let length = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) => length,
+            Err(Errno::EAGAIN) => return Ok(()),
             // Nothing comes with these but an old probe's fate.
-            Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused) => continue,
-            Err(e) => return Err(e),
+            Err(Errno::EINTR | Errno::ECONNREFUSED) => continue,
+            Err(e) => return Err(e.into()),
         };
         let raw = raw_now();
         let mut inbox = lock(inbox);

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod rig;
+mod shapes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     let filter = args.iter().find(|arg| !arg.starts_with('-'));
     rig::enter();
     let (mut passed, mut failed) = (0, 0);
-    for (name, case) in blocks::ALL {
+    for (name, case) in blocks::ALL.iter().chain(shapes::ALL) {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }

@@ -6,7 +6,8 @@ use splitbrain_environments::agent::proto::Burst;
 use splitbrain_environments::linux::{Probes, Wire};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,5 +168,89 @@ impl Ends<'_> {
             (all.dropped, all.damaged) = (seen.dropped, seen.damaged);
         }
         (all, sent)
+    }
+}
+
+/// Round trips of a UDP packet from n1 to n2 and back, sorted.
+pub fn round_trips(net: &Net, count: usize) -> Vec<Duration> {
+    let there = (net.hosts[1].addresses[0], 7000);
+    let far = net.hosts[1].inside(|| UdpSocket::bind(there).expect("a socket"));
+    let near = net.hosts[0].inside(|| UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+    for socket in [&far, &near] {
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    }
+    let mut rtts: Vec<Duration> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 64];
+            for _ in 0..count {
+                let (length, from) = far.recv_from(&mut buffer).expect("a packet");
+                far.send_to(&buffer[..length], from).expect("an echo");
+            }
+        });
+        let round = |n: usize| {
+            let start = Instant::now();
+            near.send_to(&n.to_le_bytes(), there).expect("a packet");
+            near.recv(&mut [0; 64]).expect("its echo");
+            start.elapsed()
+        };
+        (0..count).map(round).collect()
+    });
+    rtts.sort();
+    rtts
+}
+
+/// One packet from n1 to n2 and back.
+pub fn echo(net: &Net) {
+    round_trips(net, 1);
+}
+
+/// Sends so many bytes from n1 to n2 over TCP, and checks them there: how fast that went.
+pub fn tcp(net: &Net, bytes: usize) -> String {
+    let there = (net.hosts[1].addresses[0], 7001);
+    let door = net.hosts[1].inside(|| TcpListener::bind(there).expect("a listener"));
+    let data: Vec<u8> = (0..1 << 16)
+        .map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = door.accept().expect("a connection");
+            let mut got = vec![0; data.len()];
+            for _ in 0..bytes / data.len() {
+                stream.read_exact(&mut got).expect("bytes");
+                assert!(got == data, "what comes is what was sent");
+            }
+            stream.write_all(b"!").expect("an answer");
+        });
+        let mut stream = net.hosts[0].inside(|| TcpStream::connect(there).expect("a connection"));
+        for _ in 0..bytes / data.len() {
+            stream.write_all(&data).expect("bytes go");
+        }
+        stream.read_exact(&mut [0]).expect("an answer");
+    });
+    let took = start.elapsed();
+    format!(
+        "{} MiB in {took:.2?}, {:.0} Mbit/s",
+        bytes >> 20,
+        bytes as f64 * 8e-6 / took.as_secs_f64()
+    )
+}
+
+/// Puts something else in the place of every netfilter socket of this process, as if whoever held it had died.
+pub fn take_away_netfilter_sockets() {
+    let nothing = File::open("/dev/null").expect("nothing");
+    for entry in fs::read_dir("/proc/self/fd").expect("our descriptors") {
+        let name = entry.expect("a descriptor").file_name();
+        let fd: i32 = name.to_str().and_then(|n| n.parse().ok()).expect("a number");
+        let (mut protocol, mut length): (i32, libc::socklen_t) = (0, 4);
+        let (at, len) = ((&raw mut protocol).cast(), &raw mut length);
+        // SAFETY: pointers and length belong together; the descriptor that is replaced is only ever used by number.
+        unsafe {
+            if libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, at, len) == 0
+                && protocol == libc::NETLINK_NETFILTER
+            {
+                libc::dup2(nothing.as_raw_fd(), fd);
+            }
+        }
     }
 }

@@ -11,16 +11,11 @@
 //! judged by the port it came in at. A frame for an address that nobody has is dropped (a *stray*); a real switch would
 //! flood it, and no other host would take it.
 use super::frame::{self, Mac};
-use super::shape::{Copy, Fate, Pipe};
+use crate::shape::{Copy, Fate, MAX_QUEUED_BYTES, MAX_QUEUED_FRAMES, Pipe};
 use splitbrain_core::{Link, Name, Nanos, Shape, seed};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
-
-/// Most frames that one link delays at a time.
-pub const MAX_QUEUED_FRAMES: u64 = 10_000;
-/// Most bytes that one link delays at a time.
-pub const MAX_QUEUED_BYTES: u64 = 16 << 20;
 
 /// What happened on one link since the start. Every frame is accounted for:
 /// `offered + duplicated == carried + blocked + lost + overflowed + refused + queued`.

@@ -1,13 +1,8 @@
 //! The little that a switch must know of an Ethernet frame: where it goes, and which of its bits may be flipped.
 //!
-//! A corrupted packet must be *noticed* by its receiver, as a real network's is: the checksum of TCP, UDP or ICMP fails
-//! and the packet is dropped, counted there, and sent again by whoever cares. So the flipped bit always lies behind the IP
-//! header, under one of these checksums; a single flipped bit always changes a ones' complement sum. Bits of the Ethernet
-//! header (another receiver), of the IP header (a short packet), of the padding (nobody would notice) and of frames
-//! without such a checksum (ARP) are left alone.
-//!
-//! Caveat: UDP over IPv4 may go without a checksum, and then a flipped bit arrives. Linux always sends one, unless the
-//! program turned it off. A frame that is no IP has no such bit and passes unharmed.
+//! Which bits of a packet may be flipped is the same wherever it is corrupted ([`shape::bit_to_flip`]). A frame that is no IP
+//! has no such bit and passes unharmed.
+use crate::shape;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -32,16 +27,13 @@ pub fn is_group(mac: Mac) -> bool {
 /// a checksum covers.
 pub fn bit_to_flip(frame: &[u8], random: u64) -> Option<(usize, u8)> {
     let kind = u16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);
-    let ip = &frame[HEADER..];
-    let be16 = |at: usize| Some(usize::from(u16::from_be_bytes([*ip.get(at)?, *ip.get(at + 1)?])));
-    let (header, total) = match kind {
-        0x0800 => (usize::from(ip.first()? & 0x0f) * 4, be16(2)?),
-        0x86dd => (40, 40 + be16(4)?),
-        _ => return None,
-    };
-    let bytes = total.min(ip.len()).checked_sub(header).filter(|n| *n > 0)?;
-    let bit = random % (bytes as u64 * 8);
-    Some((HEADER + header + (bit / 8) as usize, 1 << (bit % 8)))
+    let packet = &frame[HEADER..];
+    let version = packet.first()? >> 4;
+    if !matches!((kind, version), (0x0800, 4) | (0x86dd, 6)) {
+        return None;
+    }
+    let (at, mask) = shape::bit_to_flip(packet, random)?;
+    Some((HEADER + at, mask))
 }
 
 #[cfg(test)]
@@ -74,6 +66,7 @@ mod tests {
     fn flips_behind_an_ipv6_header() {
         let mut f = vec![0; HEADER + 40 + 2];
         f[12..14].copy_from_slice(&[0x86, 0xdd]);
+        f[14] = 0x60;
         f[18..20].copy_from_slice(&2_u16.to_be_bytes());
         assert_eq!(bit_to_flip(&f, 15), Some((HEADER + 41, 0x80)));
     }

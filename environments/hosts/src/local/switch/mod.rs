@@ -7,7 +7,7 @@
 //! **Mechanism.** Each host is a network namespace with one veth pair. Its far end is the host's `eth0`, its near end is a
 //! [`Port`] of the switch: a packet socket ([`open_port`]). One thread takes frames from the ports and hands them to the
 //! port of their receiver, after the link between the two has had its say. What a link does to a frame is a pure
-//! function of time, length and chance ([`shape`]); ports, queues and counters are a state machine without a socket
+//! function of time, length and chance ([`crate::shape`]); ports, queues and counters are a state machine without a socket
 //! ([`fabric`]); the thread around them is thin ([`engine`]). The thread owns all state and orders reach it through a
 //! channel, so an order takes effect between two frames: when [`Switch::block`] returns, the switch hands no more frame
 //! of that link to its receiver. What it had handed over before may still lie in the receiver's sockets.
@@ -28,13 +28,12 @@ mod ethtool;
 mod fabric;
 mod frame;
 pub mod pcap;
-mod shape;
 mod socket;
 
+pub use crate::shape::{MAX_BACKLOG, MAX_QUEUED_BYTES, MAX_QUEUED_FRAMES};
 pub use ethtool::offloads_off;
-pub use fabric::{Counters, MAX_QUEUED_BYTES, MAX_QUEUED_FRAMES};
+pub use fabric::Counters;
 pub use frame::Mac;
-pub use shape::MAX_BACKLOG;
 pub use socket::open_port;
 
 use engine::{Engine, Order};

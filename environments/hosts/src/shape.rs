@@ -12,10 +12,17 @@
 //! 4. `delay` and `jitter` are added after the wire, the sum uniform in `delay - jitter ..= delay + jitter` and never
 //!    negative. Each copy draws its own, so jitter alone already changes the order of frames that follow closely;
 //! 5. a reordered frame skips step 4: with a delay it overtakes, on a link without one it does nothing;
-//! 6. `corrupt` names a bit to flip; where it may lie is the business of [`super::frame`].
+//! 6. `corrupt` names a bit to flip; where it may lie is the business of [`bit_to_flip`].
+//!
+//! A corrupted packet must be *noticed* by its receiver, as a real network's is: the checksum of TCP, UDP or ICMP fails
+//! and the packet is dropped, counted there, and sent again by whoever cares. So the flipped bit always lies behind the IP
+//! header, under one of these checksums; a single flipped bit always changes a ones' complement sum. Bits of the Ethernet
+//! header (another receiver), of the IP header (a short packet), of the padding (nobody would notice) and of packets
+//! without such a checksum (ARP) are left alone.
 //!
 //! Caveats: losses are independent of each other, there are no bursts; the rate counts Ethernet frames without preamble,
-//! checksum and gap.
+//! checksum and gap. UDP over IPv4 may go without a checksum, and then a flipped bit arrives: Linux always sends one,
+//! unless the program turned it off.
 use rand::{Rng as _, RngExt as _};
 use splitbrain_core::seed::Rng;
 use splitbrain_core::{Nanos, Shape};
@@ -23,6 +30,10 @@ use splitbrain_core::{Nanos, Shape};
 /// Longest wait for a slow link's wire. A frame that would wait longer is dropped; a frame that finds the wire idle is
 /// always taken, however long it takes to send.
 pub const MAX_BACKLOG: Nanos = Nanos::secs(1);
+/// Most frames that one link delays at a time.
+pub const MAX_QUEUED_FRAMES: u64 = 10_000;
+/// Most bytes that one link delays at a time.
+pub const MAX_QUEUED_BYTES: u64 = 16 << 20;
 
 /// One direction of a link: its shape, its chance, and the wire's next free instant.
 pub struct Pipe {
@@ -143,6 +154,25 @@ impl Pipe {
     fn chance(&mut self, ppm: u32) -> bool {
         ppm > 0 && self.rng.random_range(0..1_000_000) < ppm
     }
+}
+
+/// The byte and the mask that flip one bit behind a packet's IP header, chosen by `random`; `None` if there is no bit that
+/// a checksum covers. Padding behind the packet is left alone.
+pub fn bit_to_flip(packet: &[u8], random: u64) -> Option<(usize, u8)> {
+    let be16 = |at: usize| {
+        Some(usize::from(u16::from_be_bytes([
+            *packet.get(at)?,
+            *packet.get(at + 1)?,
+        ])))
+    };
+    let (header, total) = match packet.first()? >> 4 {
+        4 => (usize::from(packet[0] & 0x0f) * 4, be16(2)?),
+        6 => (40, 40 + be16(4)?),
+        _ => return None,
+    };
+    let bytes = total.min(packet.len()).checked_sub(header).filter(|n| *n > 0)?;
+    let bit = random % (bytes as u64 * 8);
+    Some((header + (bit / 8) as usize, 1 << (bit % 8)))
 }
 
 #[cfg(test)]
