@@ -8,11 +8,13 @@
 //! peer's address as its sender and ours as its receiver, it goes by the loopback interface to the same socket that
 //! takes the first. Rules of ours leave alone what comes by loopback; blocks do not.
 //!
-//! **Figures** are in the README; `tests/linux_real` prints them.
+//! **Figures** (2 cores busy with compilers, Linux 6.18, debug build, `tests/linux_real`): 30 ms one way give a round trip of
+//! 30.2 ms, both ways 60.6 ms; TCP makes 613 Mbit/s through one queue that only looks, 273 with 30 ms one way, 220 both ways.
 //!
 //! Caveats: a program that is bound to one interface does not see second copies; what is for a group is never doubled;
 //! fragments are put together before they come here. What comes faster than this thread takes it is dropped by the
 //! kernel and counted ([`Shaper::check`]).
+use super::commands::Family;
 use super::lanes::{Lanes, Out, addresses};
 use super::queue::{Came, Queue, Verdict, dropped};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -22,7 +24,8 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId as Clock, clock_gettime};
 use splitbrain_core::{Name, Nanos, Shape};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -83,7 +86,7 @@ impl Shaper {
         let names = names.to_vec();
         self.ask(move |engine| {
             if shape.duplicate_ppm > 0 {
-                engine.open_doubles(owners.keys().any(IpAddr::is_ipv6))?;
+                engine.open_doubles(owners.keys().map(Family::of).collect())?;
             }
             engine.lanes.owners(owners);
             engine.lanes.shape(now(), &names, shape);
@@ -148,7 +151,7 @@ impl Drop for Shaper {
 struct Engine {
     lanes: Lanes,
     queue: Queue,
-    doubles: BTreeMap<bool, OwnedFd>,
+    doubles: BTreeMap<Family, OwnedFd>,
     epoll: Epoll,
     timer: TimerFd,
     armed: Option<Nanos>,
@@ -222,13 +225,12 @@ impl Engine {
     }
 
     /// Prepares for second copies.
-    fn open_doubles(&mut self, v6: bool) -> Result<(), String> {
-        for v6 in [Some(false), v6.then_some(true)].into_iter().flatten() {
-            if !self.doubles.contains_key(&v6) {
-                let socket = raw_socket(v6).map_err(|e| {
-                    format!("duplicate packets at the receiver: raw socket: {e}: needs CAP_NET_RAW (in a container: --cap-add NET_RAW)")
-                })?;
-                self.doubles.insert(v6, socket);
+    fn open_doubles(&mut self, families: BTreeSet<Family>) -> Result<(), String> {
+        for family in families {
+            if let Entry::Vacant(place) = self.doubles.entry(family) {
+                let needs = "needs CAP_NET_RAW (in a container: --cap-add NET_RAW)";
+                let failed = |e| format!("duplicate packets at the receiver: raw socket: {e}: {needs}");
+                place.insert(raw_socket(family).map_err(failed)?);
             }
         }
         Ok(())
@@ -273,7 +275,7 @@ impl Engine {
     }
 }
 
-fn emit(queue: &Queue, doubles: &BTreeMap<bool, OwnedFd>, broken: &mut Option<io::Error>, out: Out) {
+fn emit(queue: &Queue, doubles: &BTreeMap<Family, OwnedFd>, broken: &mut Option<io::Error>, out: Out) {
     let result = match &out {
         Out::Drop(id) => queue.verdict(*id, &Verdict::Drop),
         Out::Accept(id, None) => queue.verdict(*id, &Verdict::Accept),
@@ -289,11 +291,11 @@ fn emit(queue: &Queue, doubles: &BTreeMap<bool, OwnedFd>, broken: &mut Option<io
 }
 
 /// Puts a second copy in. One that cannot be is a copy less, which whoever looks for copies will miss.
-fn put_in(doubles: &BTreeMap<bool, OwnedFd>, bytes: &[u8]) {
+fn put_in(doubles: &BTreeMap<Family, OwnedFd>, bytes: &[u8]) {
     let Some((_, to)) = addresses(bytes) else {
         return;
     };
-    let Some(socket) = doubles.get(&to.is_ipv6()) else {
+    let Some(socket) = doubles.get(&Family::of(&to)) else {
         return;
     };
     let to = nix::sys::socket::SockaddrStorage::from(SocketAddr::new(to, 0));
@@ -302,8 +304,11 @@ fn put_in(doubles: &BTreeMap<bool, OwnedFd>, bytes: &[u8]) {
 }
 
 /// A socket for packets with their IP headers.
-fn raw_socket(v6: bool) -> io::Result<OwnedFd> {
-    let domain = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+fn raw_socket(family: Family) -> io::Result<OwnedFd> {
+    let (domain, level, name) = match family {
+        Family::V4 => (libc::AF_INET, libc::IPPROTO_IP, libc::IP_HDRINCL),
+        Family::V6 => (libc::AF_INET6, libc::IPPROTO_IPV6, IPV6_HDRINCL),
+    };
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: plain numbers; the descriptor that comes back is nobody else's.
     let fd = unsafe { libc::socket(domain, kind, libc::IPPROTO_RAW) };
@@ -311,11 +316,6 @@ fn raw_socket(v6: bool) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let (level, name) = if v6 {
-        (libc::IPPROTO_IPV6, IPV6_HDRINCL)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_HDRINCL)
-    };
     let on: libc::c_int = 1;
     // SAFETY: pointer and length belong together.
     let set = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const on).cast(), 4) };
