@@ -112,6 +112,8 @@ pub(super) struct Line {
 pub(super) struct State {
     /// Why, once the host is lost: `no word from it for 5s`.
     pub lost: Option<String>,
+    /// Control has ended the connection itself.
+    cut: bool,
     pub streams: Streams,
     pub clock: RawClock,
     heard: Instant,
@@ -164,6 +166,7 @@ impl Line {
             wakes,
             state: Mutex::new(State {
                 lost: None,
+                cut: false,
                 streams: Streams::default(),
                 clock: RawClock::default(),
                 heard: Instant::now(),
@@ -281,7 +284,11 @@ impl Line {
 
     /// Ends the connection, without an ending for anything, and waits until nothing is read any more.
     pub fn cut(&self) {
-        self.lock().running.clear();
+        {
+            let mut state = self.lock();
+            state.running.clear();
+            state.cut = state.lost.is_none();
+        }
         self.lose("the run has ended");
         let threads = std::mem::take(&mut *self.threads.lock().expect("no holder panics"));
         for thread in threads {
@@ -322,6 +329,13 @@ impl Line {
             });
         }
         self.endings.lost();
+    }
+
+    /// The host and why it was lost, if that is not what control wanted.
+    pub fn loss(&self) -> Option<String> {
+        let state = self.lock();
+        let lost = state.lost.as_ref().filter(|_| !state.cut);
+        lost.map(|why| self.was_lost(why))
     }
 
     fn was_lost(&self, why: &str) -> String {

@@ -1,91 +1,105 @@
 //! Actions on links: who carries each out, and what must be seen then.
 use super::Fleet;
 use super::verify::{Expect, verify};
-use crate::agent::proto;
+use crate::agent::proto::Order;
 use splitbrain_core::{Link, Name, Proof, Shape};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// What a link was last made to be, whether or not that could be proven.
+/// What a link was last made to be, whether or not probes have proven it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct State {
     pub blocked: bool,
     pub shape: Shape,
 }
 
+/// Where something is done to a link.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Sender,
+    Receiver,
+}
+
+impl Side {
+    /// The host that does it, and the one at the other end.
+    fn of(self, link: &Link) -> (Name, Name) {
+        match self {
+            Side::Sender => (link.src, link.dst),
+            Side::Receiver => (link.dst, link.src),
+        }
+    }
+}
+
 impl Fleet {
-    /// Orders about links, to the hosts where each is carried out; then proof of all links of which both ends could be
+    /// Gives orders about links to the hosts where they are carried out; then proves all links of which both ends can be
     /// reached.
     fn on_links(
         &self,
         links: &[Link],
-        orders: BTreeMap<Name, proto::Order>,
-        at: impl Fn(&Link) -> Name,
+        side: Side,
+        order: impl Fn(Vec<Name>) -> Order,
         change: impl Fn(&mut State) -> Expect,
     ) -> Result<Vec<Proof>, String> {
-        let (replies, mut failed) = self.try_all(orders.into_iter());
+        let mut peers: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
+        for (at, peer) in links.iter().map(|link| side.of(link)) {
+            peers.entry(at).or_default().push(peer);
+        }
+        let orders = peers.into_iter().map(|(at, peers)| (at, order(peers)));
+        let (replies, mut failed) = self.try_all(orders);
         let mut expected = Vec::new();
         {
             let mut states = self.links.lock().expect("no holder panics");
-            for link in links {
+            let reached = |host| self.line(host).is_ok_and(|line| line.lock().lost.is_none());
+            for link in links.iter().filter(|link| replies.contains_key(&side.of(link).0)) {
                 let expect = change(states.entry(*link).or_default());
-                let reached = |host| self.line(host).is_ok_and(|line| line.lock().lost.is_none());
-                if replies.contains_key(&at(link)) && reached(link.src) && reached(link.dst) {
+                if reached(link.src) && reached(link.dst) {
                     expected.push((*link, expect));
-                } else if replies.contains_key(&at(link)) {
+                } else {
                     failed.push(format!("{link}: an end of it was lost, so that it cannot be probed"));
                 }
             }
         }
-        let verified = verify(self, &expected, self.patience());
-        let mut proofs = verified.unwrap_or_else(|why| {
+        let mut proofs = verify(self, &expected, self.patience()).unwrap_or_else(|why| {
             failed.push(why);
             Vec::new()
         });
         if !failed.is_empty() {
             return Err(failed.join("; "));
         }
-        // What the hosts saw of their own rules, after the probes' word.
-        proofs.extend(replies.into_values().flat_map(|reply| reply.proofs));
+        // What the host saw of its own rules, after the probes' word.
+        for (proof, (link, _)) in proofs.iter_mut().zip(&expected) {
+            let (at, peer) = side.of(link);
+            for own in replies[&at].proofs.iter().filter(|own| own.at == peer.as_str()) {
+                proof.saw += &format!(", {}", own.saw);
+            }
+        }
         Ok(proofs)
     }
 
     pub(super) fn block(&self, links: &[Link]) -> Result<Vec<Proof>, String> {
-        let orders = by(links, |link| (link.dst, link.src), proto::Order::Block);
-        self.on_links(
-            links,
-            orders,
-            |link| link.dst,
-            |state| {
-                state.blocked = true;
-                Expect::Blocked
-            },
-        )
+        self.on_links(links, Side::Receiver, Order::Block, |state| {
+            state.blocked = true;
+            Expect::Blocked
+        })
     }
 
     pub(super) fn unblock(&self, links: &[Link]) -> Result<Vec<Proof>, String> {
-        let orders = by(links, |link| (link.dst, link.src), proto::Order::Unblock);
-        self.on_links(
-            links,
-            orders,
-            |link| link.dst,
-            |state| {
-                state.blocked = false;
-                Expect::Open {
-                    shape: state.shape,
-                    gone: Shape::default(),
-                }
-            },
-        )
+        self.on_links(links, Side::Receiver, Order::Unblock, |state| {
+            state.blocked = false;
+            Expect::Open {
+                shape: state.shape,
+                gone: Shape::default(),
+            }
+        })
     }
 
     pub(super) fn shape(&self, links: &[Link], shape: Shape) -> Result<Vec<Proof>, String> {
-        let mut outward = BTreeSet::new();
+        let (mut outward, mut inward) = (Vec::new(), Vec::new());
         for link in links {
-            if self.shapes_outward(*link)? {
-                outward.insert(link.src);
+            match self.shaper(*link)? {
+                Side::Sender => outward.push(*link),
+                Side::Receiver => inward.push(*link),
             }
         }
-        let (out, inward): (Vec<Link>, Vec<Link>) = links.iter().partition(|link| outward.contains(&link.src));
         let change = |state: &mut State| {
             let gone = std::mem::replace(&mut state.shape, shape);
             // A link may be blocked and shaped at once; then nothing can be seen but that it still is.
@@ -95,50 +109,23 @@ impl Fleet {
                 Expect::Open { shape, gone }
             }
         };
-        let mut proofs = Vec::new();
-        if !out.is_empty() {
-            let orders = by(
-                &out,
-                |link| (link.src, link.dst),
-                |to| proto::Order::ShapeOut(to, shape),
-            );
-            proofs.extend(self.on_links(&out, orders, |link| link.src, change)?);
-        }
-        if !inward.is_empty() {
-            let orders = by(
-                &inward,
-                |link| (link.dst, link.src),
-                |from| proto::Order::ShapeIn(from, shape),
-            );
-            proofs.extend(self.on_links(&inward, orders, |link| link.dst, change)?);
-        }
+        let mut proofs = self.on_links(&outward, Side::Sender, |to| Order::ShapeOut(to, shape), change)?;
+        let order = |from| Order::ShapeIn(from, shape);
+        proofs.extend(self.on_links(&inward, Side::Receiver, order, change)?);
         Ok(proofs)
     }
 
-    /// Whether the sender shapes a link; else the receiver does. A refusal names both reasons.
-    fn shapes_outward(&self, link: Link) -> Result<bool, String> {
+    /// Who shapes a link. A refusal names both reasons.
+    fn shaper(&self, link: Link) -> Result<Side, String> {
         let find = |name: Name| self.hosts.get(&name).ok_or_else(|| format!("there is no host {name}"));
         let (src, dst) = (find(link.src)?, find(link.dst)?);
         match (src.greeting.missing.get("netem"), dst.greeting.missing.get("nfqueue")) {
-            (None, _) => Ok(true),
-            (Some(_), None) => Ok(false),
+            (None, _) => Ok(Side::Sender),
+            (Some(_), None) => Ok(Side::Receiver),
             (Some(netem), Some(nfqueue)) => Err(format!(
                 "{link} cannot be shaped: not by {}: {netem}; not by {}: {nfqueue}",
                 src.line.label, dst.line.label
             )),
         }
     }
-}
-
-/// Orders to the hosts that carry them out, each with the peers that it is about.
-fn by(
-    links: &[Link],
-    ends: impl Fn(&Link) -> (Name, Name),
-    order: impl Fn(Vec<Name>) -> proto::Order,
-) -> BTreeMap<Name, proto::Order> {
-    let mut peers: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
-    for (at, peer) in links.iter().map(ends) {
-        peers.entry(at).or_default().push(peer);
-    }
-    peers.into_iter().map(|(at, peers)| (at, order(peers))).collect()
 }

@@ -138,8 +138,13 @@ impl Fleet {
             left: Mutex::new(None),
             order,
         };
-        let peers = proto::Order::Peers(addresses::peers(&known));
-        let told = fleet.ask(fleet.hosts.keys().map(|host| (*host, peers.clone())));
+        let peers = addresses::peers(&known);
+        let others = |host: &Name| {
+            let mut others = peers.clone();
+            others.remove(host);
+            (*host, proto::Order::Peers(others))
+        };
+        let told = fleet.ask(fleet.hosts.keys().map(others));
         told.map_err(|why| anyhow::anyhow!("failed to make the hosts known to each other: {why}"))?;
         Ok(fleet)
     }
@@ -328,20 +333,10 @@ impl Ground for Fleet {
     }
 
     fn epitaph(&self) -> String {
-        let lost: Vec<String> = self
-            .hosts
-            .values()
-            .filter_map(|host| {
-                host.line
-                    .lock()
-                    .lost
-                    .as_ref()
-                    .map(|why| format!("{}: {why}", host.line.label))
-            })
-            .collect();
+        let lost: Vec<String> = self.hosts.values().filter_map(|host| host.line.loss()).collect();
         match &*self.left.lock().expect("no holder panics") {
             Some(left) if !left.is_empty() => left.join("; "),
-            _ if lost.len() == self.hosts.len() => format!("every host was lost: {}", lost.join("; ")),
+            _ if lost.len() == self.hosts.len() => lost.join("; "),
             _ => "the fleet has ended".to_string(),
         }
     }

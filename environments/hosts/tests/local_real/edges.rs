@@ -148,7 +148,8 @@ fn packets_are_captured() {
         dir,
     );
     rig.hears(1, 2);
-    let _dir = rig.end();
+    let Rig { world, dir: _dir, .. } = rig;
+    drop(world);
     let bytes = fs::read(file).expect("a capture");
     let hellos = bytes.windows(5).filter(|window| window == b"hello").count();
     assert!(hellos > 0, "{} bytes without a hello", bytes.len());

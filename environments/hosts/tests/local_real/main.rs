@@ -7,7 +7,8 @@ mod cases;
 mod death;
 mod edges;
 mod rig;
-mod toy;
+#[path = "../world/mod.rs"]
+mod world;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
             std::thread::park();
         },
         Some("sandbox") => exit(splitbrain_environments::local::sandbox::main(&args[1..])),
-        Some("toy") => toy::main(&args[1..]),
+        Some("toy") => world::toy::main(&args[1..]),
         Some("control") => death::control(&args[1]),
         _ => {
             // As `cargo test -- NAME` passes it on.
