@@ -8,6 +8,7 @@
 //! - [`linux`]: what a host of any other kind does to its own links, with iptables and tc;
 //! - [`docker`]: hosts are containers;
 //! - [`fleet`]: hosts of any such kind as control holds them, by the [`agent`] on each;
+//! - [`ssh`]: hosts are reached by SSH, those of vagrant among them;
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
 //!
 //! Caveat: Linux only.
@@ -26,5 +27,6 @@ mod processes;
 pub mod remote;
 mod sabotage;
 mod shape;
+pub mod ssh;
 
 pub use sabotage::Sabotage;
