@@ -7,8 +7,8 @@
 //!   come although the slowest must have;
 //! - *twice*: a probe that came twice; *corrupted*: probes did not come, and the receiver threw damaged packets away;
 //! - *reordered*: a probe that came before an earlier one, or that took less than the delay;
-//! - *delayed*: a probe that took at least the delay, even if the clocks differ as far as they may. Times are compared
-//!   with lower bounds: a slow machine delays, it never hastens. A probe that took too little, even so, refutes the shape;
+//! - *delayed*: a probe that took the delay as far as the clocks can tell, and more than half of it even if they differ as
+//!   far as they may. A probe that took too little even so refutes the shape: a slow machine delays, it never hastens;
 //! - *rate*: the same with what all bytes together took.
 //!
 //! **What is over.** A link that was shaped before must have lost the old effects, not only shown the new ones: a burst
@@ -256,7 +256,12 @@ impl Trial {
     fn shows(&self, effect: Effect, seen: &Seen) -> bool {
         match effect {
             Effect::Arrival => seen.arrived() > 0,
-            Effect::Delay => seen.took().any(|took| took.least + SLACK >= signed(self.shape.delay)),
+            // For sure more than half of it, and all of it as far as the clocks can tell.
+            Effect::Delay => {
+                let delay = signed(self.shape.delay);
+                seen.took()
+                    .any(|took| took.least > delay / 2 && took.most + SLACK >= delay)
+            }
             Effect::Rate => {
                 let wire = self.wire(seen.arrived(), self.shape.rate);
                 let slow = seen.all_took(0).is_some_and(|took| took.least + SLACK >= wire / 10 * 9);
@@ -265,7 +270,11 @@ impl Trial {
             Effect::Loss => self.lost(seen, 0) > 0,
             Effect::Duplicate => seen.twice(0) > 0,
             Effect::Corrupt => seen.damaged > 0 && self.unarrived(seen, 0) > 0,
-            Effect::Reorder => self.early(seen) > 0,
+            // Where none is delayed, none comes ahead.
+            Effect::Reorder => {
+                let delayed = self.shape.reorder_ppm >= 1_000_000 || self.shows(Effect::Delay, seen);
+                delayed && self.early(seen) > 0
+            }
         }
     }
 
@@ -348,13 +357,17 @@ impl Trial {
         }
         if !self.banned.is_empty() {
             let banned: Vec<&str> = self.banned.iter().map(|effect| effect.name()).collect();
-            words.push(format!("no more {} in {} probes", banned.join(", "), self.probes));
+            words.push(format!("no more {} in {}", banned.join(", "), counted(self.probes)));
         }
         for name in &self.rare {
-            words.push(format!("{name} not to be shown in {} probes", self.most));
+            words.push(format!("{name} not to be shown in {}", counted(self.most)));
         }
         words.join(", ")
     }
+}
+
+fn counted(probes: u32) -> String {
+    format!("{probes} probe{}", if probes == 1 { "" } else { "s" })
 }
 
 impl Seen {
@@ -412,3 +425,7 @@ impl Seen {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "evidence_tests.rs"]
+mod tests;

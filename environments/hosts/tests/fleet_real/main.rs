@@ -6,6 +6,7 @@ mod faults;
 mod lost;
 mod meeting;
 mod rig;
+mod shapes;
 #[path = "../world/mod.rs"]
 mod world;
 
@@ -30,7 +31,11 @@ fn main() -> ExitCode {
     // As `cargo test -- NAME` passes it on.
     let named = args.iter().find(|arg| !arg.starts_with('-'));
     let filter = named.cloned().unwrap_or_default();
-    let all = meeting::ALL.iter().chain(faults::ALL).chain(lost::ALL);
+    let all = meeting::ALL
+        .iter()
+        .chain(faults::ALL)
+        .chain(shapes::ALL)
+        .chain(lost::ALL);
     let mut failed = 0;
     for (name, case) in all.filter(|(name, _)| name.contains(&filter)) {
         let start = Instant::now();

@@ -143,13 +143,13 @@ fn packets_are_captured() {
     };
     let site = LocalSite::create(config).expect("make the hosts");
     let processes = toys(&site);
+    let others = tempfile::tempdir().unwrap();
     let mut rig = Rig::of(
         LiveWorld::start(Arc::new(site), processes).expect("start the toys"),
-        dir,
+        others,
     );
     rig.hears(1, 2);
-    let Rig { world, dir: _dir, .. } = rig;
-    drop(world);
+    drop(rig);
     let bytes = fs::read(file).expect("a capture");
     let hellos = bytes.windows(5).filter(|window| window == b"hello").count();
     assert!(hellos > 0, "{} bytes without a hello", bytes.len());

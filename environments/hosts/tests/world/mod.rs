@@ -14,7 +14,7 @@ const LONG: Nanos = Nanos::secs(30);
 pub struct Rig {
     pub world: LiveWorld,
     /// Removed after the world has ended.
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     /// What happened and was not awaited.
     pub seen: Vec<Happening>,
     next: u64,
@@ -86,7 +86,7 @@ impl Rig {
     pub fn bare(world: LiveWorld, dir: tempfile::TempDir) -> Rig {
         Rig {
             world,
-            dir,
+            _dir: dir,
             seen: Vec::new(),
             next: 0,
         }
