@@ -5,12 +5,14 @@
 //! reasons. A planned kind of fault of which none took effect, where others did, is named and leaves the verdict valid:
 //! nothing was learnt about it. Faults that were aimed at nobody in particular strike whom they strike. It is unknown as
 //! well where the harness itself is in doubt: a fault that failed or whose outcome was never recorded, a run that was
-//! cut off or aborted, a process that ended although nobody had killed it, a line that is no word of the protocol.
+//! cut off or aborted, a process that ended although nobody had killed it and its disk was well, a line that is no word of
+//! the protocol.
 //!
 //! No system can trip it into "invalid": it never says that.
 use crate::evidence::{Course, count};
 use crate::figures::figure;
 use crate::reigns::Reigns;
+use splitbrain_core::disk::MayEnd;
 use splitbrain_core::event::{Hit, Phase};
 use splitbrain_core::plan::{FaultKind, Target};
 use splitbrain_core::{Body, Checker, Event, Header, Kind, Verdict};
@@ -29,6 +31,8 @@ pub(crate) struct Coverage {
     hits: u64,
     missed: u64,
     moved: u64,
+    /// Whose processes may end by themselves just now.
+    may_end: MayEnd,
     /// What is wrong with the harness or its hosts: the first of each sort, with how many there were.
     troubles: BTreeMap<&'static str, (String, u64)>,
 }
@@ -49,6 +53,7 @@ impl Coverage {
             hits: 0,
             missed: 0,
             moved: 0,
+            may_end: MayEnd::default(),
             troubles: BTreeMap::new(),
         }
     }
@@ -68,7 +73,7 @@ impl Coverage {
             kinds => format!(" ({})", kinds.join(", ")),
         };
         let absent = (&self.planned - &acted).into_iter().map(|kind| match kind {
-            FaultKind::Packet => "no packet fault".to_string(),
+            FaultKind::Packet | FaultKind::Clock | FaultKind::Disk => format!("no {} fault", kind.name()),
             kind => format!("no {}", kind.name()),
         });
         let absent = match &absent.collect::<Vec<_>>()[..] {
@@ -118,6 +123,7 @@ impl Checker for Coverage {
     fn event(&mut self, event: &Event) {
         self.course.event(event);
         self.reigns.event(event);
+        self.may_end.event(event);
         let error = || event.error.clone().unwrap_or_else(|| "no reason given".to_string());
         match &event.body {
             Body::Fault(step) => match event.kind {
@@ -153,6 +159,7 @@ impl Checker for Coverage {
                     Hit::Moved => self.moved += 1,
                 }
             }
+            Body::Exited { host, .. } if self.may_end.contains(*host) => {}
             Body::Exited { host, how } => self.trouble("a process ended by itself", format!("{host}: {how}")),
             Body::Garbage { host, what } => {
                 self.trouble("a host spoke no word of the protocol", format!("{host}: {what}"))

@@ -15,6 +15,7 @@ impl SimWorld {
     /// Carries `action` out and verifies it. The error reads after "failed to".
     pub(crate) fn carry_out(&mut self, action: &Action) -> Result<Vec<Proof>, String> {
         match action {
+            // Another unsynced is a power cut, which takes its time: see `begin_act`.
             Action::Kill { hosts, .. } => self.each_host("kill", hosts, SimWorld::kill),
             Action::Start { hosts } => self.each_host("start", hosts, SimWorld::start_again),
             Action::Pause { hosts } => self.each_host("pause", hosts, SimWorld::pause),
@@ -22,16 +23,28 @@ impl SimWorld {
             Action::Block { links } => self.each_link("block", links, SimWorld::block),
             Action::Unblock { links } => self.each_link("unblock", links, SimWorld::unblock),
             Action::Shape { links, shape } => self.each_link("shape", links, |world, link| world.shape(link, *shape)),
-            Action::Clock { .. } | Action::Disk { .. } => Err("sim has no such fault".to_string()),
+            Action::Clock { hosts, skew } => {
+                self.each_host("skew the clocks of", hosts, |world, name| world.skew(name, *skew))
+            }
+            Action::Disk { hosts, disk } => {
+                self.each_host("break the disk of", hosts, |world, name| world.spoil(name, *disk))
+            }
         }
     }
 
-    fn each_host(
-        &mut self,
-        verb: &str,
-        hosts: &[Name],
-        act: fn(&mut SimWorld, Name) -> Result<&'static str, String>,
-    ) -> Result<Vec<Proof>, String> {
+    /// Carries `action` out, at once or, if it is a power cut, when each host comes to write.
+    pub(crate) fn begin_act(&mut self, id: u64, action: &Action) {
+        let result = match action {
+            Action::Kill { hosts, unsynced } if !unsynced.is_kept() => match self.check_hosts("kill", hosts) {
+                Ok(()) => return self.cut_power(id, hosts, *unsynced),
+                Err(why) => Err(why),
+            },
+            _ => self.carry_out(action),
+        };
+        self.acted(id, result);
+    }
+
+    fn check_hosts(&self, verb: &str, hosts: &[Name]) -> Result<(), String> {
         for name in hosts {
             let Some(host) = self.hosts.get(name) else {
                 return Err(format!("{verb} {name}: there is no such host"));
@@ -42,7 +55,17 @@ impl SimWorld {
                 ));
             }
         }
-        let results = hosts.iter().map(|&name| (name, act(self, name).map(str::to_string)));
+        Ok(())
+    }
+
+    fn each_host<S: Into<String>>(
+        &mut self,
+        verb: &str,
+        hosts: &[Name],
+        act: impl Fn(&mut SimWorld, Name) -> Result<S, String>,
+    ) -> Result<Vec<Proof>, String> {
+        self.check_hosts(verb, hosts)?;
+        let results = hosts.iter().map(|&name| (name, act(self, name).map(S::into)));
         gather(verb, results.collect())
     }
 
@@ -69,16 +92,18 @@ impl SimWorld {
             return Ok("already dead");
         }
         if self.sabotage != Some(Sabotage::KillDoesNothing) {
-            let process = self.host(name).process.take().expect("a process that is not lost");
-            if let Some(Write::Append(mut records)) = process.writing {
+            let process = self.running(name).expect("a process that is not lost");
+            let mut kept = 0;
+            if let Some(Write::Append(records)) = &process.writing {
                 // Of records written back to back, some may be on the disk; the last is not, as its end was not seen.
-                records.truncate(self.disk.random_range(0..records.len()));
-                self.host(name).disk.extend(records);
+                let most = records.len();
+                kept = self.disk.random_range(0..most);
             }
+            self.end_in_write(name, kept);
         }
         match self.hosts[&name].admits() {
             Admission::Lost => Ok("no process left, inputs are lost"),
-            Admission::Held | Admission::Runs => Err("its process is still there".to_string()),
+            Admission::Held | Admission::Waits | Admission::Runs => Err("its process is still there".to_string()),
         }
     }
 
@@ -89,6 +114,7 @@ impl SimWorld {
         self.start(name).map_err(|why| format!("it ended at once: {why}"))?;
         match self.hosts[&name].admits() {
             Admission::Runs => Ok("its process handles inputs"),
+            Admission::Waits => Ok("its process waits for its disk"),
             Admission::Held | Admission::Lost => Err("its process handles no inputs".to_string()),
         }
     }
@@ -101,7 +127,7 @@ impl SimWorld {
         match self.hosts[&name].admits() {
             Admission::Lost => Ok("already dead"),
             Admission::Held => Ok("stopped, inputs are held"),
-            Admission::Runs => Err("its process still handles inputs".to_string()),
+            Admission::Waits | Admission::Runs => Err("its process still handles inputs".to_string()),
         }
     }
 
@@ -116,6 +142,7 @@ impl SimWorld {
         self.catch_up(name);
         match self.hosts[&name].admits() {
             Admission::Runs => Ok("its process handles inputs"),
+            Admission::Waits => Ok("its process waits for its disk"),
             Admission::Held | Admission::Lost => Err("its process handles no inputs".to_string()),
         }
     }

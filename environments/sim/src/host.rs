@@ -1,5 +1,6 @@
 //! A host: a disk that survives, and a process that may not.
-use splitbrain_core::{HostRole, Name, Nanos};
+use crate::clock::HostClocks;
+use splitbrain_core::{Disk, HostRole, Name, Nanos};
 use splitbrain_protocols::storage::{Storage, StoreRequest};
 use splitbrain_protocols::{Input, Output, Protocol};
 use std::collections::{BTreeSet, VecDeque};
@@ -9,6 +10,10 @@ pub(crate) struct Host {
     pub(crate) role: HostRole,
     /// Durable records, in order.
     pub(crate) disk: Vec<Vec<u8>>,
+    /// How the disk is.
+    pub(crate) bad: Disk,
+    /// How its clocks go.
+    pub(crate) clocks: HostClocks,
     /// Lives begun so far.
     pub(crate) incarnation: u32,
     /// `None` while the host is down.
@@ -24,6 +29,8 @@ impl Host {
         Host {
             role,
             disk: Vec::new(),
+            bad: Disk::default(),
+            clocks: HostClocks::default(),
             incarnation: 0,
             process: None,
             said_at: Nanos::ZERO,
@@ -37,6 +44,7 @@ impl Host {
         match &self.process {
             None => Admission::Lost,
             Some(process) if process.paused => Admission::Held,
+            Some(process) if process.stalled => Admission::Waits,
             Some(_) => Admission::Runs,
         }
     }
@@ -49,6 +57,8 @@ pub(crate) enum Admission {
     Lost,
     /// It waits until the process goes on.
     Held,
+    /// It waits, as the process does, for a disk that is full or slow.
+    Waits,
     /// The process handles it now.
     Runs,
 }
@@ -83,7 +93,13 @@ pub(crate) enum Stimulus {
 pub(crate) struct Process {
     pub(crate) program: Program,
     pub(crate) paused: bool,
-    /// What came while it was paused, in order.
+    /// Whether it stands still until the disk write under way is durable.
+    pub(crate) stalled: bool,
+    /// Whether that write waits for room.
+    pub(crate) no_room: bool,
+    /// The latest time that its core was told: by its own clock, which is not let fall.
+    pub(crate) latest: Nanos,
+    /// What came while it was paused or stood still, in order.
     pub(crate) held: VecDeque<Stimulus>,
     /// What the core wants done, in order, and could not be done yet: a disk write comes first.
     pub(crate) outbox: VecDeque<Output>,
@@ -108,6 +124,9 @@ impl Process {
         Process {
             program,
             paused: false,
+            stalled: false,
+            no_room: false,
+            latest: Nanos::ZERO,
             held: VecDeque::new(),
             outbox: VecDeque::new(),
             writing: None,

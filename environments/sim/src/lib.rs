@@ -12,7 +12,9 @@
 //!   direction. Peer messages are datagrams: lost, repeated, reordered and corrupted as the shape says. Traffic with the
 //!   storage is a stream, as it is on hosts: in order, never repeated, and a corrupt packet is a lost one.
 //! - **disk**: a record is durable 0.2 to 2 ms after the core asked for it, and nothing that the core wants done after
-//!   it happens before that. A kill in between loses the record and all that was to follow.
+//!   it happens before that. A kill in between loses the record and all that was to follow. It may be full, slow or failing,
+//!   and power may be cut in mid-write ([`disk`]).
+//! - **clocks** ([`clock`]): each host has its own, which may jump, strobe and drift.
 //! - **processes** ([`host`]): a paused one hears nothing, says nothing, and finds everything that came meanwhile when
 //!   it goes on, with the clock ahead; a killed one keeps its disk only.
 //! - **control**: requests and answers take some 50 us, in order per host, and no fault ever touches them.
@@ -21,12 +23,15 @@
 //! to processes ([`act`]); [`Sabotage`] makes actions do nothing, to show that this is noticed.
 //!
 //! Caveats: a step takes no time, so there is no load and no queueing in a host; a kill loses exactly the records whose
-//! write was under way, never half of one (torn tails are the node's own tests); the storage keeps its state in memory,
+//! write was under way, never half of one (torn tails are the node's own tests); no core reads the time of day, so a skew of
+//! that alone changes nothing here; the storage keeps its state in memory,
 //! so it cannot be killed; requests of control to a dead host vanish, and the runner times them out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![deny(missing_docs)]
 
 mod act;
+mod clock;
+mod disk;
 mod effects;
 mod host;
 mod net;
@@ -77,6 +82,33 @@ pub enum Sabotage {
     PauseDoesNothing,
     /// A shape is noted, and packets go as before.
     ShapeDoesNothing,
+    /// Clocks go on as they went.
+    ClockDoesNothing,
+    /// Disks stay as they are, and no power is cut.
+    DiskDoesNothing,
+}
+
+impl Sabotage {
+    /// With the word for each, as command lines write it.
+    pub const ALL: [(&str, Sabotage); 6] = [
+        ("block", Sabotage::BlockDoesNothing),
+        ("kill", Sabotage::KillDoesNothing),
+        ("pause", Sabotage::PauseDoesNothing),
+        ("shape", Sabotage::ShapeDoesNothing),
+        ("clock", Sabotage::ClockDoesNothing),
+        ("disk", Sabotage::DiskDoesNothing),
+    ];
+}
+
+impl std::str::FromStr for Sabotage {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Sabotage, String> {
+        let found = Sabotage::ALL.iter().find(|(word, _)| *word == s);
+        found.map(|(_, sabotage)| *sabotage).ok_or_else(|| {
+            let words: Vec<&str> = Sabotage::ALL.iter().map(|(word, _)| *word).collect();
+            format!("no sabotage '{s}': it is one of {}", words.join(", "))
+        })
+    }
 }
 
 /// Makes a host's core: from its name, the records on its disk in the order in which they were persisted, and its

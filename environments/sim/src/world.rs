@@ -1,4 +1,5 @@
 //! The event loop: everything that happens is an event of one queue.
+use crate::disk::{self, Cut};
 use crate::host::{Admission, Host, Process, Program, Stimulus, Write};
 use crate::net::{Arrival, Fate, Net};
 use crate::queue::Queue;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 const STORE_BYTES: usize = 100;
 
 /// Something that is due.
-enum Due {
+pub(crate) enum Due {
     /// A host's first life begins.
     Boot(Name),
     /// A packet reaches its destination.
@@ -26,13 +27,15 @@ enum Due {
     Timer { host: Name, life: u32 },
     /// A disk write is durable.
     Written { host: Name, life: u32 },
+    /// A host whose power is to be cut in its next write wrote nothing.
+    Idle { host: Name, life: u32 },
     /// An action takes effect.
     Act { id: u64, action: Action },
     /// Control learns of something.
     Tell(Happening),
 }
 
-enum Packet {
+pub(crate) enum Packet {
     Peer(Vec<u8>),
     Store { life: u32, request: StoreRequest },
     Reply { life: u32, reply: StoreReply },
@@ -45,6 +48,8 @@ pub struct SimWorld {
     pub(crate) net: Net,
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) disk: Rng,
+    /// Power cuts under way.
+    pub(crate) cuts: Vec<Cut>,
     queue: Queue<Due>,
     control: Rng,
     storage: Option<Name>,
@@ -82,6 +87,7 @@ impl SimWorld {
             net,
             sabotage: config.sabotage,
             disk: seed::stream(config.seed, "disk"),
+            cuts: Vec::new(),
             queue,
             control: seed::stream(config.seed, "control"),
             storage,
@@ -102,20 +108,26 @@ impl SimWorld {
                 }
             }
             Due::Arrive { link, packet } => self.arrive(link, packet),
-            Due::Asked { host, request } => {
-                if let Some(process) = self.host(host).process.as_mut() {
-                    process.asked.insert(request.id);
-                    self.stimulate(host, Stimulus::Input(Input::Request(request)));
-                }
-            }
+            Due::Asked { host, request } => self.asked(host, request),
             Due::Timer { host, life } => self.timer(host, life),
             Due::Written { host, life } => self.written(host, life),
-            Due::Act { id, action } => {
-                let result = self.carry_out(&action);
-                self.acted(id, result);
-            }
+            Due::Idle { host, life } => self.idle(host, life),
+            Due::Act { id, action } => self.begin_act(id, &action),
         }
         None
+    }
+
+    fn asked(&mut self, name: Name, request: Request) {
+        let Some(process) = self.host(name).process.as_mut() else {
+            return;
+        };
+        if process.no_room && !process.paused {
+            let outcome = Outcome::Fail("the disk is full: nothing was done".to_string());
+            let id = request.id;
+            return self.say(name, Happening::Completed { id, outcome });
+        }
+        process.asked.insert(request.id);
+        self.stimulate(name, Stimulus::Input(Input::Request(request)));
     }
 
     /// Begins a host's next life, from its disk. The error says why it ended at once, which is also told.
@@ -190,17 +202,24 @@ impl SimWorld {
         if host.incarnation != life {
             return;
         }
-        let Some(process) = host.process.as_mut() else {
+        let bad = host.bad;
+        if host.process.is_none() {
             return;
-        };
+        }
+        if disk::sync_fails(&bad, &mut self.disk) {
+            return self.fail_sync(name);
+        }
+        let host = self.host(name);
+        let process = host.process.as_mut().expect("it was just seen");
         match process.writing.take() {
             Some(Write::Append(records)) => host.disk.extend(records),
             Some(Write::Replace(records)) => host.disk = records,
             None => unreachable!("a write of {name} ended that had not begun"),
         }
+        process.stalled = false;
         // The kernel finishes a stopped process's write; the process learns of it when it goes on.
         if !process.paused {
-            self.flush(name);
+            self.catch_up(name);
         }
     }
 
@@ -209,21 +228,33 @@ impl SimWorld {
         let host = self.host(name);
         match (host.admits(), host.process.as_mut()) {
             (Admission::Runs, _) => self.step(name, stimulus),
-            (Admission::Held, Some(process)) => process.held.push_back(stimulus),
+            (Admission::Held | Admission::Waits, Some(process)) => process.held.push_back(stimulus),
             _ => {}
         }
     }
 
-    /// Hands everything that a paused process missed to it, in the order in which it came.
+    /// Hands everything that a process missed while it stood still to it, in the order in which it came, until it stands
+    /// still again.
     pub(crate) fn catch_up(&mut self, name: Name) {
         self.flush(name);
-        while let Some(stimulus) = self.running(name).and_then(|process| process.held.pop_front()) {
+        while self.hosts[&name].admits() == Admission::Runs {
+            let Some(stimulus) = self.running(name).and_then(|process| process.held.pop_front()) else {
+                return;
+            };
             self.step(name, stimulus);
         }
     }
 
+    /// The time that a host's core is told.
+    fn told(&mut self, name: Name) -> Nanos {
+        let reads = self.hosts[&name].clocks.monotonic(self.now);
+        let process = self.running(name).expect("only a running process is told the time");
+        process.latest = process.latest.max(reads);
+        process.latest
+    }
+
     fn step(&mut self, name: Name, stimulus: Stimulus) {
-        let now = self.now;
+        let now = self.told(name);
         let process = self.running(name).expect("only a running process steps");
         match (&mut process.program, stimulus) {
             (Program::Storage(storage), Stimulus::Store { from, life, request }) => {
@@ -252,7 +283,6 @@ impl SimWorld {
 
     /// Carries a process's outputs out, in order, up to the next disk write and no further before that is durable.
     fn flush(&mut self, name: Name) {
-        let life = self.hosts[&name].incarnation;
         loop {
             let Some(process) = self.running(name) else {
                 return;
@@ -262,9 +292,10 @@ impl SimWorld {
             }
             if let Some(write) = process.take_write() {
                 process.writing = Some(write);
-                let at = self.now + Nanos(self.disk.random_range(200_000..=2_000_000));
-                self.queue.push(at, Due::Written { host: name, life });
-                return;
+                if self.awaits_cut(name) {
+                    return self.meet_cut(name);
+                }
+                return self.begin_write(name, Nanos::ZERO);
             }
             let Some(output) = process.outbox.pop_front() else {
                 return;
@@ -273,6 +304,7 @@ impl SimWorld {
                 Output::Send { to, bytes } => self.send_datagram(name, to, bytes),
                 Output::Store(request) => {
                     if let Some(storage) = self.storage {
+                        let life = self.hosts[&name].incarnation;
                         self.send_stream(name, storage, Packet::Store { life, request });
                     }
                 }
@@ -329,7 +361,7 @@ impl SimWorld {
     }
 
     /// Tells control something that a host said, after all that the host said before.
-    fn say(&mut self, name: Name, happening: Happening) {
+    pub(crate) fn say(&mut self, name: Name, happening: Happening) {
         let at = self.now + self.control_latency();
         let host = self.host(name);
         host.said_at = host.said_at.max(at);
@@ -337,30 +369,43 @@ impl SimWorld {
         self.queue.push(at, Due::Tell(happening));
     }
 
-    fn acted(&mut self, id: u64, result: Result<Vec<Proof>, String>) {
+    pub(crate) fn acted(&mut self, id: u64, result: Result<Vec<Proof>, String>) {
         let at = self.now + self.control_latency();
         self.queue.push(at, Due::Tell(Happening::Acted { id, result }));
     }
 
     /// Sees to it that a timer event comes no later than the core's deadline.
     fn arm(&mut self, name: Name) {
+        if self.hosts[&name].process.is_none() {
+            // Its power was cut in what it just did.
+            return;
+        }
+        let told = self.told(name);
         // Never at once: a core whose deadline stays in the past must not stop the world's time.
-        let soonest = self.now + Nanos::micros(1);
+        let (now, soonest) = (self.now, self.now + Nanos::micros(1));
         let life = self.hosts[&name].incarnation;
-        let process = self.running(name).expect("only a running process has a deadline");
+        let process = self.running(name).expect("it was just seen");
         let Program::Core(core) = &process.program else {
             return;
         };
-        let at = core.deadline().max(soonest);
+        // What is left by its own clock is slept by the true one: timers are the kernel's.
+        let at = match core.deadline() {
+            Nanos::MAX => Nanos::MAX,
+            deadline => (now + (deadline - told)).max(soonest),
+        };
         // A later deadline waits for the event that is there already, and is armed then.
         if at < process.timer_at {
             process.timer_at = at;
-            self.queue.push(at, Due::Timer { host: name, life });
+            self.push(at, Due::Timer { host: name, life });
         }
     }
 
     fn control_latency(&mut self) -> Nanos {
         Nanos(self.control.random_range(20_000..=80_000))
+    }
+
+    pub(crate) fn push(&mut self, at: Nanos, due: Due) {
+        self.queue.push(at, due);
     }
 
     pub(crate) fn host(&mut self, name: Name) -> &mut Host {

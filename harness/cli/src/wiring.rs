@@ -99,18 +99,8 @@ fn sim(args: &RunArgs, plan: &Plan, header: &Header) -> Result<SimWorld, Failure
     let seed = header.seed;
     let mut config = SimConfig::new(seed, header.hosts.clone());
     config.fenced = plan.storage == Storage::Fenced;
-    config.sabotage = match args.sabotage.as_deref() {
-        None => None,
-        Some("block") => Some(splitbrain_sim::Sabotage::BlockDoesNothing),
-        Some("kill") => Some(splitbrain_sim::Sabotage::KillDoesNothing),
-        Some("pause") => Some(splitbrain_sim::Sabotage::PauseDoesNothing),
-        Some("shape") => Some(splitbrain_sim::Sabotage::ShapeDoesNothing),
-        Some(other) => {
-            return Err(Failure::usage(format!(
-                "no sabotage '{other}': block, kill, pause or shape"
-            )));
-        }
-    };
+    let sabotage = args.sabotage.as_deref().map(str::parse).transpose();
+    config.sabotage = sabotage.map_err(Failure::usage)?;
     let build = move |name, records, incarnation: u32| {
         let rng = splitbrain_core::seed::stream(seed, &format!("{name}/{incarnation}"));
         let config = MemberConfig {

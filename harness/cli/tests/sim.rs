@@ -104,7 +104,7 @@ fn a_leader_that_ignores_higher_terms_is_caught_as_disagreement() {
 
 #[test]
 fn a_seed_is_a_history_byte_for_byte() {
-    let line = "run --env sim --time-limit 20s --faults partition,kill,pause,packet --seed 7";
+    let line = "run --env sim --time-limit 20s --faults partition,kill,pause,packet,clock,disk --seed 7";
     let bytes = |line: &str| {
         let bench = Bench::new();
         bench.run(line).exits(0);
@@ -128,6 +128,8 @@ fn a_sabotaged_fault_is_an_error_not_silence() {
         ("kill", "kill"),
         ("pause", "pause"),
         ("shape", "packet"),
+        ("clock", "clock"),
+        ("disk", "disk"),
     ] {
         let bench = Bench::new();
         let line = format!("run --env sim --time-limit 20s --faults {fault} --seed 7 --sabotage {sabotage}");
