@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const KILL: Duration = Duration::from_secs(10);
 /// How long `heal` waits for an agent that is ending.
 const WAIT: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile whether that agent stands still.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What a heal did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -134,16 +136,17 @@ fn alone(state: &State) -> Result<nix::fcntl::Flock<fs::File>, String> {
     }
     state.make()?;
     let lock = Lock::open(state)?;
-    if let Some(owner) = lock.owner().filter(|_| !lock.take().unwrap_or(false)) {
-        end_if_stopped(&owner);
-    }
-    let whose = user(&lock);
+    let other = Lock::open(state)?;
     let (done, taken) = channel();
     // The wait ends with this process at the latest.
     std::thread::spawn(move || drop(done.send(lock.wait())));
-    match taken.recv_timeout(WAIT) {
-        Ok(lock) => lock.map_err(|e| format!("failed to lock {}: {e}", state.dir().display())),
-        Err(_) => Err(format!("this host is in use by {whose}: end that run first")),
+    let deadline = Instant::now() + WAIT;
+    loop {
+        match taken.recv_timeout(LOOK) {
+            Ok(lock) => return lock.map_err(|e| format!("failed to lock {}: {e}", state.dir().display())),
+            Err(_) if Instant::now() < deadline => end_if_stopped(other.owner()),
+            Err(_) => return Err(format!("this host is in use by {}: end that run first", user(&other))),
+        }
     }
 }
 
@@ -157,7 +160,8 @@ pub(super) fn user(lock: &Lock) -> String {
 }
 
 /// An agent that stands still, with a guard that stands still, will never let go of the host.
-fn end_if_stopped(owner: &Owner) {
+fn end_if_stopped(owner: Option<Owner>) {
+    let Some(owner) = owner else { return };
     let stopped =
         |process: Process| Stat::of(process.pid).is_ok_and(|stat| stat.process() == process && stat.state == 'T');
     for process in [owner.guard, owner.agent] {

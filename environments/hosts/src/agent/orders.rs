@@ -154,6 +154,21 @@ impl Worker {
                 let skip = self.sabotage == Some(Sabotage::KillDoesNothing);
                 processes::kill(&mut self.members, &[host], patience, skip)
             }
+            Order::Kill(unsynced) => {
+                self.ledger.note(&Entry::Disk {
+                    what: format!("{unsynced:?}"),
+                })?;
+                let skip = matches!(
+                    self.sabotage,
+                    Some(Sabotage::KillDoesNothing | Sabotage::DiskDoesNothing)
+                );
+                processes::cut_power(&mut self.members, &[host], unsynced, patience, skip)
+            }
+            Order::Disk(disk) => {
+                self.ledger.note(&Entry::Disk { what: disk.to_string() })?;
+                let skip = self.sabotage == Some(Sabotage::DiskDoesNothing);
+                processes::set_disk(&mut self.members, &[host], disk, skip.then_some(patience), skip)
+            }
             Order::Pause => {
                 self.ledger.note(&Entry::Pause)?;
                 let skip = self.sabotage == Some(Sabotage::PauseDoesNothing);

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use splitbrain_core::{Link, Name, Proof, Shape};
+use splitbrain_core::{Disk, Link, Name, Proof, Shape, Unsynced};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -33,12 +33,13 @@ pub(crate) enum Order {
     Setup(Setup),
     /// Its standard input, output and error come with the message, in this order.
     Spawn(Spawn),
-    Kill(Vec<Name>),
+    Kill(Vec<Name>, Unsynced),
     Pause(Vec<Name>),
     Resume(Vec<Name>),
     Block(Vec<Link>),
     Unblock(Vec<Link>),
     Shape(Vec<Link>, Shape),
+    Disk(Vec<Name>, Disk),
     /// Report what each link has carried.
     Traffic,
 }
@@ -165,11 +166,11 @@ mod tests {
     fn messages_keep_their_bounds_and_bring_their_descriptors() {
         let (a, b) = pair();
         let (mut reader, writer) = io::pipe().unwrap();
-        send(&a, &Order::Kill(vec!["n1".parse().unwrap()]), &[writer.as_raw_fd()]).unwrap();
+        send(&a, &Order::Pause(vec!["n1".parse().unwrap()]), &[writer.as_raw_fd()]).unwrap();
         send(&a, &Order::Traffic, &[]).unwrap();
         drop(writer);
         let (first, fds) = receive::<Order>(&b).unwrap().unwrap();
-        assert!(matches!(first, Order::Kill(hosts) if hosts.len() == 1));
+        assert!(matches!(first, Order::Pause(hosts) if hosts.len() == 1));
         let [fd] = <[OwnedFd; 1]>::try_from(fds).unwrap();
         std::fs::File::from(fd).write_all(b"hi").unwrap();
         let mut text = String::new();

@@ -11,7 +11,7 @@ use crate::processes::{self, Members, Scope, Spawn};
 use crate::sabotage::Sabotage;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use splitbrain_core::{Link, Name, Proof, Shape};
+use splitbrain_core::{Link, Name, Proof, Shape, Unsynced};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -132,9 +132,20 @@ impl Init {
                 Err(why) => Err(why),
             },
             Order::Spawn(spawn) => self.spawn(spawn, fds),
-            Order::Kill(hosts) => {
+            Order::Kill(hosts, Unsynced::Kept) => {
                 let skip = self.sabotage == Some(Sabotage::KillDoesNothing);
                 processes::kill(&mut self.members, &hosts, patience, skip)
+            }
+            Order::Kill(hosts, unsynced) => {
+                let skip = matches!(
+                    self.sabotage,
+                    Some(Sabotage::KillDoesNothing | Sabotage::DiskDoesNothing)
+                );
+                processes::cut_power(&mut self.members, &hosts, unsynced, patience, skip)
+            }
+            Order::Disk(hosts, disk) => {
+                let skip = self.sabotage == Some(Sabotage::DiskDoesNothing);
+                processes::set_disk(&mut self.members, &hosts, disk, skip.then_some(patience), skip)
             }
             Order::Pause(hosts) => {
                 let skip = self.sabotage == Some(Sabotage::PauseDoesNothing);

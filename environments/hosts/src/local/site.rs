@@ -8,7 +8,7 @@ use crate::processes::Spawn;
 use crate::sabotage::Sabotage;
 use anyhow::{Context, Result, ensure};
 use splitbrain_core::system::{Place, Stdio};
-use splitbrain_core::{Action, HostSpec, Name, Proof, Site, Unsynced};
+use splitbrain_core::{Action, HostSpec, Name, Proof, Site};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -160,17 +160,14 @@ impl Ground for LocalSite {
 
     fn act(&self, action: &Action) -> Result<Vec<Proof>, String> {
         let order = match action.clone() {
-            Action::Kill {
-                hosts,
-                unsynced: Unsynced::Kept,
-            } => Order::Kill(hosts),
+            Action::Kill { hosts, unsynced } => Order::Kill(hosts, unsynced),
+            Action::Disk { hosts, disk } => Order::Disk(hosts, disk),
             Action::Pause { hosts } => Order::Pause(hosts),
             Action::Resume { hosts } => Order::Resume(hosts),
             Action::Block { links } => Order::Block(links),
             Action::Unblock { links } => Order::Unblock(links),
             Action::Shape { links, shape } => Order::Shape(links, shape),
-            Action::Kill { .. } => return Err("local cannot lose what was not synced".into()),
-            Action::Clock { .. } | Action::Disk { .. } => return Err("local has no such fault".into()),
+            Action::Clock { .. } => return Err("local has no such fault".into()),
             Action::Start { .. } => unreachable!("processes are started one by one, by launch"),
         };
         self.sandbox.call(&order, &[])

@@ -15,10 +15,29 @@ pub(crate) fn kill(
     patience: Duration,
     sabotage: bool,
 ) -> Result<Vec<Proof>, String> {
-    let deadline = Instant::now() + patience;
     // What ended before the signal is an exit of its own.
     members.reap(&[])?;
-    let mut ended: Vec<Ended> = Vec::new();
+    end_all(members, hosts, patience, Vec::new(), sabotage)
+}
+
+/// As [`kill`], of what is left on `hosts` after some have ended on demand.
+pub(crate) fn end_rest(
+    members: &mut Members,
+    hosts: &[Name],
+    patience: Duration,
+    ended: Vec<Ended>,
+) -> Result<Vec<Proof>, String> {
+    end_all(members, hosts, patience, ended, false)
+}
+
+fn end_all(
+    members: &mut Members,
+    hosts: &[Name],
+    patience: Duration,
+    mut ended: Vec<Ended>,
+    sabotage: bool,
+) -> Result<Vec<Proof>, String> {
+    let deadline = Instant::now() + patience;
     let mut strays = BTreeSet::new();
     loop {
         let left = members.everything_on(hosts);

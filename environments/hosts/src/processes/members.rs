@@ -14,10 +14,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
 use splitbrain_core::Name;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -28,8 +29,6 @@ pub(crate) struct Member {
     pub process: String,
     pub life: u32,
     pub pid: Pid,
-    /// Its working directory.
-    pub dir: PathBuf,
     /// It was seen to stop, and not yet to continue.
     pub stopped: bool,
 }
@@ -46,6 +45,8 @@ pub(crate) struct Members {
     pub running: Vec<Member>,
     /// Ends that nobody asked for and control was not yet told of.
     pub exits: Vec<Exit>,
+    /// Where each process worked that ever ran.
+    dirs: BTreeMap<(Name, String), PathBuf>,
     signals: SignalFd,
     scope: Scope,
 }
@@ -60,6 +61,7 @@ impl Members {
         Ok(Members {
             running: Vec::new(),
             exits: Vec::new(),
+            dirs: BTreeMap::new(),
             signals,
             scope,
         })
@@ -121,12 +123,12 @@ impl Members {
         unsafe { command.pre_exec(enter) };
         let child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits"));
+        self.dirs.insert((spawn.host, spawn.process.clone()), spawn.dir);
         self.running.push(Member {
             host: spawn.host,
             process: spawn.process,
             life: spawn.life,
             pid,
-            dir: spawn.dir,
             stopped: false,
         });
         Ok(pid)
@@ -163,6 +165,12 @@ impl Members {
     /// The members on these hosts, in the order of their start.
     pub fn on<'a>(&'a self, hosts: &'a [Name]) -> impl Iterator<Item = &'a Member> {
         self.running.iter().filter(|member| hosts.contains(&member.host))
+    }
+
+    /// Each process that ever ran on a host, with its working directory.
+    pub fn dirs(&self, host: Name) -> impl Iterator<Item = (&str, &Path)> {
+        let all = self.dirs.iter().filter(move |((at, _), _)| *at == host);
+        all.map(|((_, process), dir)| (process.as_str(), dir.as_path()))
     }
 
     /// Every process on these hosts that is no zombie, members included.

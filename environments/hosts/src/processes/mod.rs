@@ -2,12 +2,14 @@
 //!
 //! Who uses this is the parent of all that runs: the first process of a local sandbox, or the agent of a foreign host. What
 //! its processes start in turn belongs to the host as well; [`Scope`] says how that is found.
+mod disk;
 mod kill;
 mod members;
 mod pause;
 mod scope;
 pub(crate) mod tree;
 
+pub(crate) use disk::{cut_power, set_disk};
 pub(crate) use kill::kill;
 pub(crate) use members::Members;
 pub(crate) use pause::{pause, resume};

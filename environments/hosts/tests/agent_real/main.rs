@@ -4,6 +4,7 @@
 //! own first, and each case gives the agent a folder of its own for its state.
 
 mod death;
+mod disks;
 mod rig;
 mod streams;
 mod work;
@@ -23,11 +24,14 @@ fn main() -> ExitCode {
         let code = splitbrain_environments::agent::main(&args[1..]);
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
+    if args.first().map(String::as_str) == Some("layer") {
+        return disks::layer(&args[1]);
+    }
     enter();
     // As `cargo test -- NAME` passes it on.
     let named = args.iter().find(|arg| !arg.starts_with('-'));
     let filter = named.cloned().unwrap_or_default();
-    let all = work::ALL.iter().chain(streams::ALL).chain(death::ALL);
+    let all = work::ALL.iter().chain(streams::ALL).chain(disks::ALL).chain(death::ALL);
     let mut failed = 0;
     for (name, case) in all.filter(|(name, _)| name.contains(&filter)) {
         let start = Instant::now();

@@ -176,9 +176,13 @@ impl Agent {
     }
 
     pub fn write(&mut self, stream: u32, bytes: &[u8]) {
-        for part in bytes.chunks(64 * 1024) {
-            send_data(self.stream.as_mut().expect("not hung up"), stream, part).expect("the agent listens");
-        }
+        self.try_write(stream, bytes).expect("the agent listens");
+    }
+
+    /// To an agent that may have ended.
+    pub fn try_write(&mut self, stream: u32, bytes: &[u8]) -> std::io::Result<()> {
+        let mut parts = bytes.chunks(64 * 1024);
+        parts.try_for_each(|part| send_data(self.stream.as_mut().expect("not hung up"), stream, part))
     }
 
     /// The next frame; `None` at the end of the agent's stream.
@@ -333,6 +337,11 @@ impl Drop for Agent {
         // A case that failed must not leave anything to the others.
         if let Some(stream) = self.stream.take() {
             stream.shutdown(std::net::Shutdown::Both).ok();
+        }
+        for pid in [self.pids.guard, self.pids.agent].into_iter().filter(|pid| *pid > 0) {
+            if state(pid) == Some('T') {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGCONT);
+            }
         }
         let _ = self.guard.wait();
     }

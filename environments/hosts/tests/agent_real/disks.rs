@@ -1,0 +1,170 @@
+//! Orders to the disk layers of processes, with a toy that has one.
+use crate::Case;
+use crate::rig::{Agent, Place, gone, runs};
+use splitbrain_core::disk::{self, ORDER, PROOF, READY};
+use splitbrain_core::{Disk, DiskOrder, DiskProof, Unsynced};
+use splitbrain_environments::Sabotage;
+use splitbrain_environments::agent::proto::{FromHost, Order};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub const ALL: &[Case] = &[
+    ("an_order_is_proven_by_the_layer", an_order_is_proven_by_the_layer),
+    (
+        "a_layer_that_sees_nothing_fails_the_order",
+        a_layer_that_sees_nothing_fails_the_order,
+    ),
+    ("the_next_life_gets_the_order", the_next_life_gets_the_order),
+    ("a_cut_ends_in_mid_write", a_cut_ends_in_mid_write),
+    ("who_has_no_layer_is_refused", who_has_no_layer_is_refused),
+    ("disk_sabotage_is_noticed", disk_sabotage_is_noticed),
+];
+
+fn put(name: &str, content: &[u8]) {
+    let draft = disk::file(Path::new("."), "draft");
+    fs::write(&draft, content).unwrap();
+    fs::rename(&draft, disk::file(Path::new("."), name)).unwrap();
+}
+
+/// A process with a layer and no disk: it believes every order it reads (`honest`), or nothing (`blind`), or ends instead
+/// of an answer (`mortal`), or does not die of a cut (`deathless`).
+pub fn layer(kind: &str) -> ExitCode {
+    fs::create_dir_all(disk::FOLDER).unwrap();
+    put(READY, b"a toy\n");
+    println!("ready");
+    let mut adopted = 0;
+    loop {
+        let order: DiskOrder = fs::read(disk::file(Path::new("."), ORDER))
+            .ok()
+            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
+            .unwrap_or_default();
+        if order.generation > adopted {
+            adopted = order.generation;
+            let saw = match kind {
+                "mortal" => return ExitCode::from(9),
+                "blind" => Err("nothing to see".to_string()),
+                _ => Ok(format!("{}, {:?}", order.disk, order.cut)),
+            };
+            let generation = order.generation;
+            put(PROOF, &serde_json::to_vec(&DiskProof { generation, saw }).unwrap());
+            if order.cut != Unsynced::Kept && kind != "deathless" {
+                nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+fn start(agent: &mut Agent, place: &Place, kind: &str) -> i32 {
+    let program = std::env::current_exe().unwrap();
+    let (pid, stream) = agent.start(place, &[program.to_str().unwrap(), "layer", kind]);
+    assert_eq!(agent.line(stream + 1), "ready");
+    pid
+}
+
+fn full() -> Disk {
+    Disk {
+        full: true,
+        ..Disk::default()
+    }
+}
+
+fn ordered(place: &Place) -> DiskOrder {
+    let dir: PathBuf = place.state().join("hosts/n1");
+    serde_json::from_slice(&fs::read(disk::file(&dir, ORDER)).unwrap()).unwrap()
+}
+
+fn an_order_is_proven_by_the_layer() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    start(&mut agent, &place, "honest");
+    assert_eq!(agent.done(Order::Disk(full())), "toy: full, Kept");
+    assert_eq!(agent.done(Order::Disk(Disk::default())), "toy: healthy, Kept");
+    assert_eq!(ordered(&place).generation, 2);
+}
+
+fn a_layer_that_sees_nothing_fails_the_order() {
+    for (kind, want) in [
+        ("blind", "nothing to see"),
+        ("mortal", "ended without a word on its disk"),
+    ] {
+        let place = Place::new();
+        let mut agent = Agent::new(&place);
+        let pid = start(&mut agent, &place, kind);
+        let error = agent.order(Order::Disk(full())).unwrap_err();
+        assert!(
+            error.contains(want) && error.contains(&format!("toy on n1 (pid {pid})")),
+            "{error}"
+        );
+    }
+}
+
+fn the_next_life_gets_the_order() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    start(&mut agent, &place, "honest");
+    agent.done(Order::Kill(Unsynced::Kept));
+    assert_eq!(
+        agent.done(Order::Disk(full())),
+        "toy: does not run and will start with it"
+    );
+    start(&mut agent, &place, "honest");
+    assert_eq!(agent.done(Order::Disk(Disk::default())), "toy: healthy, Kept");
+    assert_eq!(ordered(&place).generation, 2);
+}
+
+fn a_cut_ends_in_mid_write() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    let pid = start(&mut agent, &place, "honest");
+    agent.done(Order::Disk(full()));
+    let (bystander, _) = agent.start(&place, &["sleep", "1000"]);
+    let saw = agent.done(Order::Kill(Unsynced::Torn));
+    let ended = format!("(pid {pid}) ended by signal 9 (SIGKILL)");
+    assert!(saw.starts_with("toy: full, Torn, ") && saw.contains(&ended), "{saw}");
+    assert!(!runs(pid) && !runs(bystander));
+    agent.rounds(3);
+    let exits = agent
+        .seen
+        .iter()
+        .filter(|message| matches!(message, FromHost::Exited { .. }));
+    assert_eq!(exits.count(), 0, "what was asked for is no exit: {:?}", agent.seen);
+    // A cut of what does not run is a kill.
+    assert_eq!(agent.done(Order::Kill(Unsynced::Lost)), "already dead");
+}
+
+fn who_has_no_layer_is_refused() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    let (pid, _) = agent.start(&place, &["sleep", "1000"]);
+    for order in [Order::Disk(full()), Order::Kill(Unsynced::Lost)] {
+        let error = agent.order(order).unwrap_err();
+        assert!(error.contains("n1: toy runs there without a layer"), "{error}");
+    }
+    assert!(runs(pid), "a refusal does nothing");
+}
+
+fn disk_sabotage_is_noticed() {
+    let place = Place::new();
+    let mut agent = Agent::sabotaged(&place, Sabotage::DiskDoesNothing);
+    let pid = start(&mut agent, &place, "honest");
+    for order in [Order::Disk(full()), Order::Kill(Unsynced::Lost)] {
+        let error = agent.order(order).unwrap_err();
+        assert!(error.contains("did not prove that its disk is as ordered"), "{error}");
+    }
+    assert!(runs(pid));
+    agent.done(Order::Heal);
+    gone(&[pid]);
+    agent.hang_up();
+    assert!(agent.ended());
+    // A process that outlives its power is an error too.
+    let impatient = Sabotage::BlockDoesNothing;
+    let mut agent = Agent::sabotaged(&place, impatient);
+    let pid = start(&mut agent, &place, "deathless");
+    let error = agent.order(Order::Kill(Unsynced::Lost)).unwrap_err();
+    assert!(
+        error.contains("outlives its power") && error.contains(&pid.to_string()),
+        "{error}"
+    );
+}
