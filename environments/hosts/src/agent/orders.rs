@@ -108,8 +108,11 @@ impl Worker {
         self.members.reap(&[]).map_err(io::Error::other)?;
         self.tell_exits();
         while let Ok(Asked { id, order }) = asked.try_recv() {
-            let _held = busy.lock().expect("no holder panics");
-            let result = self.carry_out(order);
+            let result = {
+                let _held = busy.lock().expect("no holder panics");
+                self.carry_out(order)
+            };
+            // From here on nothing is under way: control may hang up as soon as it has the answer.
             self.tell_exits();
             self.out.send(&FromHost::Done { id, result });
         }
