@@ -2,7 +2,7 @@
 use crate::Case;
 use crate::rig::{Run, await_that, order};
 use splitbrain_core::system::Stdio;
-use splitbrain_core::{Action, Link, Name, Proof};
+use splitbrain_core::{Action, Link, Name, Nanos, Proof, Shape};
 use splitbrain_environments::Sabotage;
 use splitbrain_environments::docker;
 use splitbrain_environments::fleet::Fleet;
@@ -90,6 +90,21 @@ fn faults_act_in_containers_and_are_proven() {
         assert_eq!(cut.iter().filter(proven).count(), 12, "{blocked:?}");
         act(&fleet, "joined", &Action::Unblock { links: cut.clone() });
     }
+    let shape = Shape {
+        delay: Nanos::millis(20),
+        ..Shape::default()
+    };
+    let one = links(&[1], &[2]);
+    act(
+        &fleet,
+        "delayed",
+        &Action::Shape {
+            links: one.clone(),
+            shape,
+        },
+    );
+    let shape = Shape::default();
+    act(&fleet, "delayed no more", &Action::Shape { links: one, shape });
     let hosts = vec![host(1)];
     act(&fleet, "paused", &Action::Pause { hosts: hosts.clone() });
     act(&fleet, "resumed", &Action::Resume { hosts: hosts.clone() });
