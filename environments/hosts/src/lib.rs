@@ -10,12 +10,14 @@
 //! - [`fleet`]: hosts of any such kind as control holds them, by the [`agent`] on each;
 //! - [`ssh`]: hosts are reached by SSH, those of vagrant among them;
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
+//! - [`clock`]: clock faults, per process or per host.
 //!
 //! Caveat: Linux only.
 #![deny(missing_docs)]
 
 pub mod agent;
 mod chances;
+pub mod clock;
 pub mod docker;
 pub mod fleet;
 pub mod ground;
