@@ -20,6 +20,7 @@ mod chances;
 pub mod clock;
 pub mod docker;
 pub mod fleet;
+pub mod fuse;
 pub mod ground;
 pub mod linux;
 pub mod live;
