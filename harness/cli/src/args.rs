@@ -1,4 +1,5 @@
 //! What people type.
+use crate::grounds::HostArgs;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use splitbrain_core::plan::{FaultKind, Grudge, Storage, Target};
@@ -49,8 +50,8 @@ pub enum Command {
     List(ListArgs),
     /// Check what this machine can do, and say what to do where it cannot
     Doctor(DoctorArgs),
-    /// End what a killed run may have left behind; touches only what carries our mark
-    Heal,
+    /// End what a killed run may have left behind, here or on the machines named; touches only what carries our mark
+    Heal(HealArgs),
     /// Print completions for a shell
     Completions {
         /// For which shell
@@ -74,7 +75,7 @@ pub struct RunArgs {
     /// What is deployed and judged: raft, etcd, etcd-election (see `list systems`) [default: raft]
     #[arg(long)]
     pub system: Option<String>,
-    /// Where: local (namespaces on this machine) or sim (simulated, deterministic) [default: local]
+    /// Where: local (namespaces on this machine), sim (simulated, deterministic), docker, ssh or vagrant [default: local]
     #[arg(long, visible_alias = "environment")]
     pub env: Option<String>,
     /// Servers or members [default: the system's own]
@@ -83,7 +84,7 @@ pub struct RunArgs {
     /// Candidates on hosts of their own, where candidates are clients [default: the system's own]
     #[arg(long)]
     pub candidates: Option<u32>,
-    /// What may break, comma separated: partition, kill, pause, packet; or none [default: partition,kill,pause]
+    /// What may break, comma separated: partition, kill, pause, packet, clock, disk; or none [default: partition,kill,pause]
     #[arg(long, value_delimiter = ',', value_parser = parse_fault)]
     pub faults: Option<Vec<FaultChoice>>,
     /// Mean time between injections [default: 4s]
@@ -137,7 +138,11 @@ pub struct RunArgs {
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// (internal) Leave a fault out but verify it all the same, to see that this is noticed: block, kill, pause or shape
+    /// Which machines, and how they are reached
+    #[command(flatten)]
+    pub machines: HostArgs,
+    /// (internal) Leave a fault out but verify it all the same, to see that this is noticed: block, kill, pause, shape,
+    /// clock or disk
     #[arg(long, hide = true)]
     pub sabotage: Option<String>,
 }
@@ -147,6 +152,20 @@ pub struct RunArgs {
 pub enum FaultChoice {
     Kind(FaultKind),
     Nothing,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct HealArgs {
+    /// A plan whose machines are to be healed too
+    pub plan: Option<PathBuf>,
+    /// Heal the machines of this environment too: ssh or vagrant [default: ssh where hosts are named]
+    #[arg(long, visible_alias = "environment")]
+    pub env: Option<String>,
+    /// Remove the images too that docker runs have built
+    #[arg(long)]
+    pub images: bool,
+    #[command(flatten)]
+    pub machines: HostArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,12 +1,15 @@
 //! What there is, what works here, and what may be left behind: `list`, `doctor`, `heal`.
-use crate::args::{DoctorArgs, ListArgs, Listing};
+use crate::args::{DoctorArgs, HealArgs, ListArgs, Listing};
 use crate::exit::{self, Failure};
-use crate::plan_file::ENVIRONMENTS;
+use crate::plan_file::{self, ENVIRONMENTS};
 use crate::wiring;
+use crate::{grounds, support};
 use serde_json::{Value, json};
 use splitbrain_core::plan::{FaultKind, Grudge};
 use splitbrain_core::promise::Holds;
 use splitbrain_core::{Plan, System};
+use splitbrain_environments::local::Check;
+use splitbrain_environments::{docker, ssh};
 use splitbrain_runner::store;
 use std::process::ExitCode;
 use tabled::builder::Builder;
@@ -103,6 +106,7 @@ fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
             let shapes: Vec<_> = Grudge::ALL.iter().map(|g| g.name()).collect();
             let targets = "one, minority, majority, all, leader, non-leader, role:ROLE, host:NAME";
             table(&["fault", "what breaks"], rows)
+                + &fault_table()
                 + &format!("partition shapes: {}\ntargets: {targets}\n", shapes.join(", "))
         }
         Listing::Checkers => table(
@@ -132,6 +136,20 @@ fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
             table(&["run", "system", "seed", "verdict"], rows.collect())
         }
     })
+}
+
+/// How each environment does each fault.
+fn fault_table() -> String {
+    let mut head = vec!["where"];
+    head.extend(FaultKind::ALL.map(FaultKind::name));
+    let rows = support::PLACES.map(|place| {
+        let cells = FaultKind::ALL.map(|kind| match support::support(place, kind) {
+            support::Support::Works(how) => how.to_string(),
+            support::Support::OwnNode(how) => format!("{how} (raft only)"),
+        });
+        std::iter::once(place.to_string()).chain(cells).collect()
+    });
+    table(&head, rows.to_vec())
 }
 
 fn verdict_of(run: &store::Listed) -> String {
@@ -178,19 +196,31 @@ fn listing_json(what: Listing, args: &ListArgs) -> Result<Value, Failure> {
     })
 }
 
+/// What was checked, whether it is well, and what to do if not.
+fn row(check: Check) -> (String, bool, String) {
+    let detail = if check.ok {
+        check.detail
+    } else {
+        format!("{}; {}", check.detail, check.remedy)
+    };
+    (check.name, check.ok, detail)
+}
+
 /// `splitbrain doctor`.
 pub fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let checks = splitbrain_environments::local::doctor(&wiring::sandbox_program()?);
     let mut rows: Vec<(String, bool, String)> = Vec::new();
-    for check in checks {
-        let detail = if check.ok {
-            check.detail
-        } else {
-            format!("{}; {}", check.detail, check.remedy)
-        };
-        rows.push((check.name, check.ok, detail));
-    }
+    rows.extend(checks.into_iter().map(row));
     let needed = rows.iter().all(|(_, ok, _)| *ok);
+    let (ok, detail, remedy) = docker::doctor();
+    let engine = Check {
+        name: "a docker engine".to_string(),
+        ok,
+        detail,
+        remedy,
+    };
+    rows.push(row(engine));
+    rows.extend(ssh::doctor().into_iter().map(row));
     for system in splitbrain_systems::all() {
         let missing = system.check(&Plan::new(system.name(), "local")).err();
         let detail = missing.clone().unwrap_or_else(|| "ready".to_string());
@@ -212,13 +242,18 @@ pub fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
 }
 
 /// `splitbrain heal`.
-pub fn heal() -> Result<ExitCode, Failure> {
+pub fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
     let leftovers = splitbrain_environments::local::leftovers().map_err(|e| Failure::harness(format!("{e:#}")))?;
-    if leftovers.is_empty() {
+    let plan = plan_file::machines(args)?;
+    let healed = grounds::heal(plan.as_ref(), args.images)?;
+    let mut failed = healed.failed;
+    if leftovers.is_empty() && healed.done.is_empty() && failed.is_empty() {
         exit::print("nothing of ours was left behind\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut failed = Vec::new();
+    for done in healed.done {
+        exit::print(&format!("{done}\n"))?;
+    }
     for leftover in &leftovers {
         let named = format!("process {} of the killed run {}", leftover.pid, leftover.control);
         match splitbrain_environments::local::end(leftover) {

@@ -12,11 +12,13 @@
 
 mod args;
 mod exit;
+mod grounds;
 mod inspect;
 mod judge;
 mod plan_file;
 mod progress;
 mod run;
+mod support;
 mod wiring;
 
 use args::{Args, Command};
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         Command::Report(report) => judge::report(&report),
         Command::List(list) => inspect::list(&list),
         Command::Doctor(doctor) => inspect::doctor(&doctor),
-        Command::Heal => inspect::heal(),
+        Command::Heal(heal) => inspect::heal(&heal),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "splitbrain", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -2,14 +2,15 @@
 //!
 //! What the command line says goes before what the file says, and both before the defaults. A bad plan is named with its
 //! line and column; an unknown system, environment or option with what there is.
-use crate::args::{FaultChoice, RunArgs};
+use crate::args::{FaultChoice, HealArgs, RunArgs};
 use crate::exit::Failure;
+use crate::grounds;
 use splitbrain_core::Plan;
 use splitbrain_core::plan::{FaultKind, Faults, Storage};
 use std::path::Path;
 
 /// The environments there are, each with a sentence.
-pub const ENVIRONMENTS: [(&str, &str); 2] = [
+pub const ENVIRONMENTS: [(&str, &str); 5] = [
     (
         "local",
         "network namespaces on this machine, real processes, a switch of our own; no root needed",
@@ -17,6 +18,18 @@ pub const ENVIRONMENTS: [(&str, &str); 2] = [
     (
         "sim",
         "simulated hosts, network, disks and time; the same seed gives the same history (raft only)",
+    ),
+    (
+        "docker",
+        "containers on a private network of an engine on this machine; the right to use it is needed",
+    ),
+    (
+        "ssh",
+        "machines that run sshd, see --hosts; root or sudo there, iptables and tc for network faults",
+    ),
+    (
+        "vagrant",
+        "the machines of a Vagrantfile, whatever provider runs them; they are reached by ssh",
     ),
 ];
 
@@ -37,11 +50,28 @@ pub fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         }
     };
     apply(&mut plan, args)?;
+    grounds::apply(&mut plan, &args.machines);
     if plan.name.is_empty() {
         plan.name.clone_from(&plan.system);
     }
     check(&plan)?;
     Ok(plan)
+}
+
+/// The plan whose machines are to be healed, if any are named.
+pub fn machines(args: &HealArgs) -> Result<Option<Plan>, Failure> {
+    let mut plan = match (&args.plan, &args.env) {
+        (Some(path), _) => read(path)?,
+        (None, Some(env)) => Plan::new("raft", env),
+        (None, None) if !args.machines.hosts.is_empty() => Plan::new("raft", "ssh"),
+        (None, None) => return Ok(None),
+    };
+    if let Some(env) = &args.env {
+        plan.environment.clone_from(env);
+    }
+    grounds::apply(&mut plan, &args.machines);
+    grounds::check(&plan)?;
+    Ok(Some(plan))
 }
 
 fn read(path: &Path) -> Result<Plan, Failure> {
@@ -155,7 +185,7 @@ fn check(plan: &Plan) -> Result<(), Failure> {
             "faults must be at least 1ms apart and last at least 1ms",
         ));
     }
-    Ok(())
+    grounds::check(plan)
 }
 
 /// The command that runs `plan` with `seed` again. A script does not fit on a command line: such a run is repeated from
@@ -207,6 +237,10 @@ pub fn replay(plan: &Plan, seed: u64, run: Option<&Path>) -> String {
         }
         if let Some(mutant) = &plan.mutant {
             words.push(format!("--mutant {}", quoted(mutant)));
+        }
+        for (flag, value) in grounds::words(plan) {
+            let value = value.map(|value| format!(" {}", quoted(&value))).unwrap_or_default();
+            words.push(format!("{flag}{value}"));
         }
         for (key, value) in &plan.options {
             words.push(format!("-o {}", quoted(&format!("{key}={value}"))));
@@ -267,6 +301,16 @@ mod tests {
             "splitbrain run --env sim --nodes 3 --faults pause,kill --shapes bridge --targets leader,host:n1 \
              --every 500ms --lasting 1m30s --unfenced --rate 3.5 --mutant forget-vote -o heartbeat=20ms",
         );
+    }
+
+    #[test]
+    fn the_replay_line_names_the_machines() {
+        check_replay("splitbrain run --env docker --base-image base:1 --mount /opt/etcd --clock process");
+        check_replay(
+            "splitbrain run --env ssh --hosts root@10.0.0.1,a@[fd00::2]:2222 --identity ~/.ssh/id --known-hosts k \
+             --accept-new-host-keys --jump me@bastion --network 10.0.0.0/24 --dead-man 20s",
+        );
+        check_replay("splitbrain run --env vagrant --vagrant-dir boxes --clock host --faults clock,disk");
     }
 
     #[test]

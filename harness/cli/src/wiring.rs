@@ -2,6 +2,7 @@
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
 use crate::plan_file::ENVIRONMENTS;
+use crate::{grounds, support};
 use splitbrain_core::history::Header;
 use splitbrain_core::plan::Storage;
 use splitbrain_core::{HostRole, Plan, System, World};
@@ -68,6 +69,9 @@ pub fn system(plan: &Plan) -> Result<Box<dyn System>, Failure> {
             plan.system
         )));
     }
+    if let Some(why) = support::refusal(plan, system.as_ref()) {
+        return Err(Failure::usage(why));
+    }
     system.check(plan).map_err(Failure::usage)?;
     Ok(system)
 }
@@ -88,6 +92,9 @@ pub fn world(
     match plan.environment.as_str() {
         "sim" => sim(args, plan, header).map(|world| Box::new(world) as Box<dyn World>),
         "local" => local(args, plan, system, header, dir).map(|world| Box::new(world) as Box<dyn World>),
+        "docker" | "ssh" | "vagrant" => {
+            machines(args, plan, system, header, dir).map(|world| Box::new(world) as Box<dyn World>)
+        }
         other => unreachable!("the plan was checked against {ENVIRONMENTS:?}, and is for {other}"),
     }
 }
@@ -135,6 +142,23 @@ fn local(
     let local = LocalSite::create(config).map_err(failed)?;
     let processes = system.deploy(plan, header.seed, local.site());
     LiveWorld::start(Arc::new(local), processes).map_err(failed)
+}
+
+fn machines(
+    args: &RunArgs,
+    plan: &Plan,
+    system: &dyn System,
+    header: &Header,
+    dir: &RunDir,
+) -> Result<LiveWorld, Failure> {
+    let sabotage = args.sabotage.as_deref().map(str::parse).transpose();
+    let sabotage = sabotage.map_err(Failure::usage)?;
+    let program = std::env::current_exe().map_err(|e| Failure::harness(format!("failed to find this program: {e}")))?;
+    let order = grounds::order(&program, &dir.path, header.hosts.clone(), plan, header.seed, sabotage);
+    let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));
+    let fleet = Arc::new(grounds::fleet(plan, order).map_err(failed)?);
+    let processes = system.deploy(plan, header.seed, fleet.site());
+    LiveWorld::start(fleet, processes).map_err(failed)
 }
 
 /// `splitbrain node`: a member or the storage, on a host.
