@@ -188,6 +188,27 @@ fn enough_was_seen() {
 }
 
 #[test]
+fn a_process_may_end_while_its_disk_is_full() {
+    let run = |exits: u64| {
+        format!(
+            "10 n1 elected 1/1; 20..30 fault 1 disk n1; {exits} n1 exited no room; 40..41 heal 1 start n1; 42 n1 started 2; \
+             60 phase end"
+        )
+    };
+    let mut header = faulty();
+    header.plan.faults.kinds = vec![FaultKind::Disk];
+    for (exits, valid) in [(19, false), (25, true), (35, true), (50, false)] {
+        let v = verdict(&header, "coverage", &run(exits));
+        assert_eq!(v.validity == Validity::Valid, valid, "{exits}: {v:?}");
+        assert_eq!(
+            v.summary.contains("a process ended by itself"),
+            !valid,
+            "{exits}: {v:?}"
+        );
+    }
+}
+
+#[test]
 fn planned_kinds_that_took_no_effect_are_named() {
     let mut header = faulty();
     header.plan.faults.kinds = vec![FaultKind::Pause, FaultKind::Kill, FaultKind::Partition];

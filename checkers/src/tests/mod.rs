@@ -24,7 +24,7 @@ use splitbrain_core::event::{FaultStep, Hit, Phase};
 use splitbrain_core::history::SCHEMA;
 use splitbrain_core::plan::{FaultKind, Storage, Target};
 use splitbrain_core::{
-    Action, Body, Epoch, Event, Guarantee, Header, Holds, HostRole, HostSpec, Kind, Name, Nanos, Plan, Process,
+    Action, Body, Disk, Epoch, Event, Guarantee, Header, Holds, HostRole, HostSpec, Kind, Name, Nanos, Plan, Process,
     Promise, Reign, Role, Severity, Status, Token, Validity, Verdict,
 };
 
@@ -162,6 +162,13 @@ fn parse_line(client: u32, words: &str) -> Parsed {
                     hosts: hosts.clone(),
                     unsynced: Default::default(),
                 },
+                FaultKind::Disk => Action::Disk {
+                    hosts: hosts.clone(),
+                    disk: Disk {
+                        full: true,
+                        ..Disk::default()
+                    },
+                },
                 _ => Action::Pause { hosts: hosts.clone() },
             };
             fault_step(fault, kind, hosts, action, Body::Fault, w.rest())
@@ -172,7 +179,11 @@ fn parse_line(client: u32, words: &str) -> Parsed {
                 let (host, rest) = resumed.split_once(' ').unwrap_or((resumed, ""));
                 (hosts, end) = (vec![name(host)], rest.to_string());
             }
-            let action = Action::Resume { hosts: hosts.clone() };
+            let mut action = Action::Resume { hosts: hosts.clone() };
+            if let Some(started) = end.strip_prefix("start ") {
+                (hosts, end) = (vec![name(started)], String::new());
+                action = Action::Start { hosts: hosts.clone() };
+            }
             fault_step(fault, FaultKind::Pause, hosts, action, Body::Heal, end)
         }
         host => parse_host(client, name(host), &mut w),

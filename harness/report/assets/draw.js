@@ -5,7 +5,7 @@ const EPOCHS = 10;
 function readColors() {
   const css = getComputedStyle(document.documentElement);
   const get = (name) => css.getPropertyValue(`--${name}`).trim();
-  const names = "ground card ink quiet line soft ok fail info refused partition kill pause packet none down down-line stop e-ink hazard violation";
+  const names = "ground card ink quiet line soft ok fail info refused partition kill pause packet clock disk none down down-line stop e-ink hazard violation";
   colors = Object.fromEntries(names.split(" ").map((n) => [n, get(n)]));
   colors.epochs = Array.from({ length: EPOCHS }, (_, i) => get(`e${i}`));
   patterns = { down: hatch(colors.down, colors["down-line"]), paused: hatch(null, colors.stop) };

@@ -27,7 +27,7 @@ function drawLane(c, lane, i) {
   }
   for (const reign of lane.reigns) nameReign(c, reign, y);
   for (const [t] of lane.exits) if (seen(t, t)) { c.fillStyle = colors.violation; c.fillText("✕", X(t) - 4, y + 18); }
-  // Who suffers under a link fault is told by a line above his lane.
+  // Who suffers under a fault of links, clocks or disks is told by a line above his lane.
   for (const f of run.faults) {
     if (!f.lanes.includes(i) || !seen(f.from, f.to) || f.kind === "kill" || f.kind === "pause") continue;
     const x0 = Math.max(X(f.from), box.left), x1 = Math.min(X(f.to), box.width);

@@ -16,6 +16,7 @@ pub use faults::{Aimed, FaultSpan};
 pub use lane::{Ending, Lane, ReignBar, State, StateSpan};
 
 use lane::Said;
+use splitbrain_core::disk::MayEnd;
 use splitbrain_core::event::Phase;
 use splitbrain_core::{Action, Body, Epoch, Event, Header, HostRole, HostSpec, Kind, Name, Nanos, Process, Token};
 use std::collections::BTreeMap;
@@ -149,6 +150,8 @@ struct Fold {
     by_name: BTreeMap<Name, usize>,
     pending: BTreeMap<u32, usize>,
     aims: Vec<(Nanos, u32, Aimed)>,
+    /// Whose processes may end by themselves just now.
+    may_end: MayEnd,
 }
 
 impl Fold {
@@ -158,6 +161,7 @@ impl Fold {
             by_name: BTreeMap::new(),
             pending: BTreeMap::new(),
             aims: Vec::new(),
+            may_end: MayEnd::default(),
         };
         for host in &header.hosts {
             fold.add(*host);
@@ -188,6 +192,7 @@ impl Fold {
         let now = event.time;
         self.picture.end = self.picture.end.max(now);
         self.picture.whole = false;
+        self.may_end.event(event);
         match (&event.body, event.process) {
             (body, Process::Client(client)) if body.is_operation() => self.operation(event, client),
             (Body::Fault(step), _) | (Body::Heal(step), _) => {
@@ -286,7 +291,10 @@ impl Fold {
             Body::Deposed { reign, why, .. } => self.tell(lane, now, Said::Deposed { reign: *reign, why }),
             &Body::Started { incarnation, .. } => self.tell(lane, now, Said::Started { incarnation }),
             Body::Exited { how, .. } => {
-                self.trouble(now, host, how);
+                // On a bad disk it is what the fault does.
+                if !self.may_end.contains(host) {
+                    self.trouble(now, host, how);
+                }
                 self.tell(lane, now, Said::Exited { how });
             }
             Body::Garbage { what, .. } => self.trouble(now, host, what),

@@ -2,6 +2,7 @@
 use crate::picture::{Ending, Lane, Picture, ReignBar, State};
 use crate::text::{clip, instant, visible};
 use maud::{Markup, html};
+use splitbrain_core::plan::FaultKind;
 use splitbrain_core::{Name, Nanos};
 
 /// Numbered evidence.
@@ -162,6 +163,7 @@ impl Scene<'_> {
         let lane = &self.picture.lanes[index];
         html! {
             line.lane-line x1="0" x2=(self.size.width) y1=(p(y)) y2=(p(y)) {}
+            (self.suffered(lane, y))
             text.name x="6" y=(p(y + if lane.low { 18.0 } else { 24.0 })) { (lane.host.name) }
             @if !lane.low && lane.host.role.name() != lane.host.name.as_str() { text.role x="6" y=(p(y + 38.0)) { (lane.host.role.name()) } }
             @if self.picture.storage() == Some(index) {
@@ -185,6 +187,25 @@ impl Scene<'_> {
                     (fitted("paused", x0, x1, y + 45.0, "state-text"))
                 }
                 @for bar in self.reigns(lane) { (self.epoch(bar, y)) }
+            }
+        }
+    }
+
+    /// Above a lane: the faults of its links, clocks and disk. What happens to its processes is drawn in the lane itself.
+    fn suffered(&self, lane: &Lane, y: f64) -> Markup {
+        let of_process = |kind| matches!(kind, FaultKind::Kill | FaultKind::Pause);
+        let shown = self.picture.faults.iter().filter_map(|fault| {
+            let kind = fault.kind.filter(|kind| !of_process(*kind))?;
+            let (from, to) = fault.interval(self.picture.end)?;
+            let suffers = fault.targets.contains(&lane.host.name) && self.shows(from, to);
+            suffers.then_some((kind, from, to, fault))
+        });
+        html! {
+            @for (kind, from, to, fault) in shown {
+                @let (x0, x1) = (self.x(from), self.x(to));
+                rect class=(format!("band {} line", kind.name())) x=(p(x0)) y=(p(y + 2.0)) width=(p((x1 - x0).max(1.0))) height="3" {
+                    title { (visible(&fault.label())) ", " (instant(from)) " to " (instant(to)) " s" }
+                }
             }
         }
     }

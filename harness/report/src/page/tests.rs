@@ -1,5 +1,6 @@
 use super::*;
 use crate::synthetic::{self, REPLAY, Synthetic};
+use splitbrain_core::plan::FaultKind;
 use splitbrain_core::{Body, Nanos, Process};
 
 fn page(made: &Synthetic, replay: &str, torn: usize) -> String {
@@ -211,4 +212,35 @@ fn hostile_text_stays_text() {
     assert!(!page.contains("<!--"));
     assert!(!page.contains(['\u{202e}', '\u{1b}', '\0']));
     check(&page, &["⟨U+202E⟩", "␛[31m", "&lt;/script&gt;"]);
+}
+
+#[test]
+fn a_fault_of_links_clocks_or_disks_stands_above_its_lanes() {
+    let mut made = made();
+    let before = page(&made, REPLAY, 0);
+    check(&before, &["band packet line", "band partition line"]);
+    for absent in ["band clock line", "band disk line", "band kill line", "band pause line"] {
+        assert!(!before.contains(absent), "{absent}");
+    }
+    for event in &mut made.events {
+        if let Body::Fault(step) | Body::Heal(step) = &mut event.body {
+            step.kind = match step.kind {
+                FaultKind::Packet => FaultKind::Clock,
+                FaultKind::Partition => FaultKind::Disk,
+                other => other,
+            };
+        }
+    }
+    let after = page(&made, REPLAY, 0);
+    let lines = |page: &str, kind: &str| page.matches(&format!("class=\"band {kind} line\"")).count();
+    assert_eq!(lines(&after, "clock"), lines(&before, "packet"));
+    assert_eq!(
+        lines(&after, "disk"),
+        lines(&before, "partition") - 1,
+        "but for the legend's"
+    );
+    check(
+        &after,
+        &["dot clock", "dot disk", "fault clock", "clock fault", "disk fault"],
+    );
 }

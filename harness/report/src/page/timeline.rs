@@ -87,12 +87,14 @@ fn legend(picture: &Picture) -> Markup {
             (swatch("paused", "paused"))
             li {
                 svg viewBox="0 0 22 12" width="22" height="12" aria-hidden="true" { rect.band.partition.line y="4" width="22" height="3" {} }
-                "above a lane: its links are broken"
+                "above a lane: its links, clocks or disk are bad"
             }
             (swatch("fault partition", "partition"))
             (swatch("fault kill", "kill"))
             (swatch("fault pause", "pause"))
             (swatch("fault packet", "packet fault"))
+            (swatch("fault clock", "clock fault"))
+            (swatch("fault disk", "disk fault"))
             (swatch("op-ok", "ok"))
             (swatch("op-fail", "failed, or refused by the storage"))
             (swatch("op-info", "unknown outcome"))

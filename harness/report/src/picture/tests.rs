@@ -3,7 +3,7 @@ use super::*;
 use crate::synthetic::{self, host, name};
 use splitbrain_core::event::FaultStep;
 use splitbrain_core::plan::FaultKind;
-use splitbrain_core::{Plan, Reign, Role, Status};
+use splitbrain_core::{Disk, Plan, Reign, Role, Status};
 
 fn ms(t: u64) -> Nanos {
     Nanos::millis(t)
@@ -182,6 +182,32 @@ fn an_exit_that_nobody_asked_for_is_a_stretch_of_its_own() {
         .push(20, Process::Host(host(1)), Kind::Info, body)
         .started(35, 2);
     lines.check(&["5 10-10-20", "exited 20-35"]);
+}
+
+#[test]
+fn an_exit_on_a_bad_disk_is_no_trouble_of_the_harness() {
+    let exited = Body::Exited {
+        host: host(1),
+        how: "member: fdatasync: input/output error".into(),
+    };
+    let troubles = |disk| {
+        let (mut lines, hosts) = (Lines::default(), vec![host(1)]);
+        lines
+            .act(10, Kind::Invoke, Action::Disk { hosts, disk })
+            .push(20, Process::Host(host(1)), Kind::Info, exited.clone())
+            .started(35, 2)
+            .check(&["exited 20-35"]);
+        Picture::of(&synthetic::header(), &lines.0).all_troubles
+    };
+    let sync_fail_ppm = 50_000;
+    assert_eq!(
+        troubles(Disk {
+            sync_fail_ppm,
+            ..Disk::default()
+        }),
+        0
+    );
+    assert_eq!(troubles(Disk::default()), 1);
 }
 
 #[test]

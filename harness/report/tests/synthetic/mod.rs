@@ -119,7 +119,9 @@ impl Script {
                 Action::Kill { hosts, .. }
                 | Action::Start { hosts }
                 | Action::Pause { hosts }
-                | Action::Resume { hosts } => hosts.iter().map(|h| h.to_string()).collect(),
+                | Action::Resume { hosts }
+                | Action::Clock { hosts, .. }
+                | Action::Disk { hosts, .. } => hosts.iter().map(|h| h.to_string()).collect(),
             };
             step.proofs = places.into_iter().map(|at| Proof { at, saw: saw.into() }).collect();
             self.say(ms(t) + Nanos::millis(4), Process::Nemesis, Kind::Ok, body(&step));
