@@ -278,10 +278,15 @@ impl Ground for Fleet {
             };
             (Box::new(input) as _, Box::new(output) as _)
         });
+        // Systems know one place of our program; a user's own cache may be another on each host.
+        let own = |word: &String| match self.site.program.to_str() == Some(word) {
+            true => self.hosts[&launch.host].greeting.program.display().to_string(),
+            false => word.clone(),
+        };
         let order = proto::Order::Spawn(Spawn {
             process: launch.process.clone(),
             life: launch.life,
-            argv: launch.argv.clone(),
+            argv: launch.argv.iter().map(own).collect(),
             env: launch.env.clone(),
             dir: launch.dir.clone(),
             stdio: launch.stdio.into(),

@@ -63,6 +63,9 @@ fn the_end_of_input_is_told_and_the_rest_still_comes() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert_eq!(text, "last words");
+    // It ended by itself: nobody lost patience with it.
+    remote.release().unwrap();
+    assert_eq!(rig.log(), "");
 }
 
 #[test]
@@ -253,6 +256,12 @@ fn an_agent_that_does_not_end_is_let_go_of() {
     drop(stream);
     remote.release().unwrap();
     rig.all_ended();
+    // Not because it was given up by itself, later.
+    assert!(
+        rig.log().contains("the connection was lost: failed to"),
+        "{}",
+        rig.log()
+    );
     // It reads no input, so it does not see the end either: a real agent does.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
