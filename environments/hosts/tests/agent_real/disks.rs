@@ -1,13 +1,12 @@
 //! Orders to the disk layers of processes, with a toy that has one.
 use crate::Case;
 use crate::rig::{Agent, Place, gone, runs};
-use splitbrain_core::disk::{self, ORDER, PROOF, READY};
-use splitbrain_core::{Disk, DiskOrder, DiskProof, Unsynced};
+use splitbrain_core::disk::{self, ORDER};
+use splitbrain_core::{Disk, DiskOrder, Unsynced};
 use splitbrain_environments::Sabotage;
 use splitbrain_environments::agent::proto::{FromHost, Order};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::PathBuf;
 
 pub const ALL: &[Case] = &[
     ("an_order_is_proven_by_the_layer", an_order_is_proven_by_the_layer),
@@ -21,45 +20,10 @@ pub const ALL: &[Case] = &[
     ("disk_sabotage_is_noticed", disk_sabotage_is_noticed),
 ];
 
-fn put(name: &str, content: &[u8]) {
-    let draft = disk::file(Path::new("."), "draft");
-    fs::write(&draft, content).unwrap();
-    fs::rename(&draft, disk::file(Path::new("."), name)).unwrap();
-}
-
-/// A process with a layer and no disk: it believes every order it reads (`honest`), or nothing (`blind`), or ends instead
-/// of an answer (`mortal`), or does not die of a cut (`deathless`).
-pub fn layer(kind: &str) -> ExitCode {
-    fs::create_dir_all(disk::FOLDER).unwrap();
-    put(READY, b"a toy\n");
-    println!("ready");
-    let mut adopted = 0;
-    loop {
-        let order: DiskOrder = fs::read(disk::file(Path::new("."), ORDER))
-            .ok()
-            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
-            .unwrap_or_default();
-        if order.generation > adopted {
-            adopted = order.generation;
-            let saw = match kind {
-                "mortal" => return ExitCode::from(9),
-                "blind" => Err("nothing to see".to_string()),
-                _ => Ok(format!("{}, {:?}", order.disk, order.cut)),
-            };
-            let generation = order.generation;
-            put(PROOF, &serde_json::to_vec(&DiskProof { generation, saw }).unwrap());
-            if order.cut != Unsynced::Kept && kind != "deathless" {
-                nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
-            }
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-}
-
 fn start(agent: &mut Agent, place: &Place, kind: &str) -> i32 {
     let program = std::env::current_exe().unwrap();
-    let (pid, stream) = agent.start(place, &[program.to_str().unwrap(), "layer", kind]);
-    assert_eq!(agent.line(stream + 1), "ready");
+    let (pid, stream) = agent.start(place, &[program.to_str().unwrap(), "toy-layer", kind]);
+    assert_eq!(agent.line(stream + 1), r#"{"event":"ready"}"#);
     pid
 }
 

@@ -5,6 +5,8 @@
 
 mod death;
 mod disks;
+#[path = "../toys/layer.rs"]
+mod layer;
 mod rig;
 mod streams;
 mod work;
@@ -24,8 +26,8 @@ fn main() -> ExitCode {
         let code = splitbrain_environments::agent::main(&args[1..]);
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    if args.first().map(String::as_str) == Some("layer") {
-        return disks::layer(&args[1]);
+    if args.first().map(String::as_str) == Some("toy-layer") {
+        return layer::main(&args[1]);
     }
     enter();
     // As `cargo test -- NAME` passes it on.

@@ -5,7 +5,10 @@
 
 mod cases;
 mod death;
+mod disks;
 mod edges;
+#[path = "../toys/layer.rs"]
+mod layer;
 mod rig;
 #[path = "../world/mod.rs"]
 mod world;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         },
         Some("sandbox") => exit(splitbrain_environments::local::sandbox::main(&args[1..])),
         Some("toy") => world::toy::main(&args[1..]),
+        Some("toy-layer") => layer::main(&args[1]),
         Some("control") => death::control(&args[1]),
         _ => {
             // As `cargo test -- NAME` passes it on.
@@ -52,6 +56,7 @@ fn test(filter: &str) -> ExitCode {
     let cases = cases::ALL
         .iter()
         .chain(edges::ALL)
+        .chain(disks::ALL)
         .chain(death::ALL)
         .filter(|(name, _)| name.contains(filter));
     let mut failed = 0;
