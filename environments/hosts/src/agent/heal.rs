@@ -8,6 +8,7 @@
 //! off, then mounts, at last files.
 use super::ledger::{self, Entry};
 use super::state::{Lock, Owner, State};
+use crate::clock::HostClockUndo;
 use crate::linux::Wire;
 use crate::processes::tree::{self, Process, Stat};
 use nix::errno::Errno;
@@ -54,6 +55,7 @@ pub(super) fn heal(state: &State) -> Healed {
     let mut healed = Healed::default();
     let entries = entries(state, &mut healed);
     processes(state, &entries, &mut healed);
+    clock(&entries, &mut healed);
     network(&mut healed);
     mounts(state, &mut healed);
     files(state, &mut healed);
@@ -190,6 +192,9 @@ pub(super) fn leftovers(state: &State) -> Vec<String> {
     match Wire::leftovers() {
         Ok(rules) => left.extend(rules),
         Err(why) => left.push(why),
+    }
+    if skewed(&entries).is_some() {
+        left.push("the host's clock, which was set wrong".into());
     }
     if state.hosts().exists() {
         left.push(format!("files of a run in {}", state.hosts().display()));
@@ -330,6 +335,23 @@ fn await_end(processes: &[Stat], deadline: Instant) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => break,
         }
+    }
+}
+
+/// How the host's clock is given its true time, if it has not.
+fn skewed(entries: &[Entry]) -> Option<&HostClockUndo> {
+    entries.iter().fold(None, |skewed, entry| match entry {
+        Entry::Clock { undo: Some(undo) } => Some(undo),
+        Entry::ClockTrue => None,
+        _ => skewed,
+    })
+}
+
+fn clock(entries: &[Entry], healed: &mut Healed) {
+    match skewed(entries).map(HostClockUndo::restore) {
+        Some(Ok(done)) => healed.removed.push(done),
+        Some(Err(why)) => healed.left.push(format!("the host's clock is wrong: {why}")),
+        None => {}
     }
 }
 

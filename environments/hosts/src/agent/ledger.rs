@@ -8,6 +8,7 @@
 //! start time (and by their marks); a clock only by what its entry says. After a reboot none of it is there any more, nor
 //! are the pids what they were: entries of another boot count for nothing but the files.
 use super::state::{State, remedy};
+use crate::clock::HostClockUndo;
 use crate::processes::tree::Process;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "did", rename_all = "kebab-case")]
 pub(super) enum Entry {
     /// The first line: whose the following ones are.
@@ -30,6 +31,10 @@ pub(super) enum Entry {
     Pause,
     /// The network's rules are about to be changed.
     Network { what: String },
+    /// Clocks are about to be skewed: those of processes, which end by a heal, or the host's own, and how that is undone.
+    Clock { undo: Option<HostClockUndo> },
+    /// The host's own clock is true again.
+    ClockTrue,
     /// Processes' disks are about to misbehave.
     Disk { what: String },
 }

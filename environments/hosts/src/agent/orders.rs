@@ -12,6 +12,7 @@ use super::serve::Asked;
 use super::spawn::{Pipes, check_program, environment};
 use super::state::State;
 use super::streams::{Out, Streams};
+use crate::clock::Clocks;
 use crate::linux::Wire;
 use crate::processes::tree::Stat;
 use crate::processes::{self, Members, Scope};
@@ -21,7 +22,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use splitbrain_core::{Name, Proof, Unsynced};
+use splitbrain_core::plan::ClockOf;
+use splitbrain_core::{Name, Proof, Skew, Unsynced};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -36,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The same under sabotage, where it will not show any.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How often, in milliseconds, new processes are looked for that are to read a wrong clock.
+const TEND: u8 = 15;
+
 /// What carries orders out.
 pub(super) struct Worker {
     host: Name,
@@ -46,6 +51,9 @@ pub(super) struct Worker {
     members: Members,
     /// Gone once the host was healed.
     wire: Option<Wire>,
+    clocks: Clocks,
+    /// What the clocks have complained of since it was last told.
+    complaints: Vec<String>,
     streams: Arc<Streams>,
     out: Out,
 }
@@ -60,13 +68,16 @@ impl Worker {
             boot_id: boot_id.clone(),
         };
         let program = std::env::current_exe().map_err(|e| format!("failed to find our own program: {e}"))?;
+        let mut missing = Wire::missing();
+        missing.extend(Clocks::missing());
+        missing.extend(crate::fuse::missing().map(|why| ("fuse".to_string(), why)));
         let greeting = Greeting {
             version: VERSION,
             addresses: addresses().map_err(|e| format!("failed to list this host's addresses: {e}"))?,
             boot_id,
             dir: state.dir().to_path_buf(),
             program,
-            missing: Wire::missing(),
+            missing,
         };
         let members =
             Members::new(Scope::Descendants(hello.host)).map_err(|e| format!("failed to take SIGCHLD: {e}"))?;
@@ -77,6 +88,8 @@ impl Worker {
             ledger: Ledger::open(&state, head)?,
             state,
             members,
+            clocks: Clocks::new(hello.sabotage),
+            complaints: Vec::new(),
             wire: Some(Wire::open(hello.sabotage, hello.seed)?),
             streams: Arc::new(Streams::new(out.clone())),
             out,
@@ -106,6 +119,7 @@ impl Worker {
         self.wait(bell)?;
         self.members.wait(Duration::ZERO)?;
         self.members.reap(&[]).map_err(io::Error::other)?;
+        self.tend_clocks();
         self.tell_exits();
         while let Ok(Asked { id, order }) = asked.try_recv() {
             let result = {
@@ -125,7 +139,12 @@ impl Worker {
             PollFd::new(bell.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.members.signals(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let timeout = if self.clocks.busy() {
+            PollTimeout::from(TEND)
+        } else {
+            PollTimeout::NONE
+        };
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -177,6 +196,7 @@ impl Worker {
                 let skip = self.sabotage == Some(Sabotage::PauseDoesNothing);
                 processes::pause(&mut self.members, &[host], patience, skip)
             }
+            Order::Clock(skew, of) => self.clock(skew, of),
             Order::Resume => processes::resume(&mut self.members, &[host], patience),
             Order::Heal => self.heal(),
             Order::Peers(_)
@@ -186,7 +206,6 @@ impl Worker {
             | Order::ShapeIn(..)
             | Order::Probe(_)
             | Order::Probes => return self.network(order),
-            other => Err(format!("this host cannot carry out {other:?}")),
         };
         proofs.map(Reply::of)
     }
@@ -262,7 +281,45 @@ impl Worker {
             let carried = self.streams.carry_input(spawn.stream, stdin);
             carried.map_err(|e| format!("carry its input: {e}"))?;
         }
+        if self.clocks.busy() {
+            self.clocks.tend(&self.everything()).inspect_err(|_| {
+                let _ = killpg(pid, Signal::SIGKILL);
+            })?;
+        }
         Ok(vec![self.proof(format!("{process} (pid {pid}) started"))])
+    }
+
+    fn clock(&mut self, skew: Skew, of: ClockOf) -> Result<Vec<Proof>, String> {
+        let undo = self.clocks.undo(skew, of)?;
+        let hosts_own = undo.is_some();
+        self.ledger.note(&Entry::Clock { undo })?;
+        let mut proofs = self.clocks.set(skew, of, &self.everything())?;
+        if hosts_own && skew.is_none() {
+            self.ledger.note(&Entry::ClockTrue)?;
+        }
+        if !self.complaints.is_empty() {
+            let complaints = std::mem::take(&mut self.complaints);
+            return Err(format!("since the last order: {}", complaints.join("; ")));
+        }
+        let at = self.host.to_string();
+        proofs.iter_mut().for_each(|proof| proof.at.clone_from(&at));
+        Ok(proofs)
+    }
+
+    /// Processes that have started meanwhile get the wrong clock too. One that does not is told with the next order about
+    /// clocks.
+    fn tend_clocks(&mut self) {
+        if self.clocks.busy()
+            && let Err(why) = self.clocks.tend(&self.everything())
+        {
+            eprintln!("a clock is not as ordered: {why}");
+            self.complaints.push(why);
+        }
+    }
+
+    /// All processes of the host, by name.
+    fn everything(&self) -> Vec<(String, Pid)> {
+        self.members.named_on(self.host)
     }
 
     /// A process that the ledger cannot name is ended again.
@@ -281,6 +338,9 @@ impl Worker {
         self.wire = None;
         // What its parent can see of its end first; what is left then is found as after a crash.
         let ended = processes::kill(&mut self.members, &[self.host], PATIENCE, false);
+        // The ledger knows how the host's own clock is made true.
+        self.clocks = Clocks::new(None);
+        self.complaints.clear();
         let healed = heal::heal(&self.state);
         if !healed.left.is_empty() {
             return Err(format!("left on {}: {}", self.host, healed.left.join(", ")));

@@ -182,6 +182,18 @@ impl Members {
             .collect()
     }
 
+    /// As [`Members::everything_on`], of one host, with a name for people: control's, or the kernel's for what members have
+    /// started.
+    pub fn named_on(&self, host: Name) -> Vec<(String, Pid)> {
+        let named = |(_, pid): (Name, Pid)| {
+            let member = self.running.iter().find(|member| member.pid == pid);
+            let name = member.map(|member| member.process.clone());
+            let comm = || std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            (name.unwrap_or_else(|| comm().trim().to_string()), pid)
+        };
+        self.everything_on(&[host]).into_iter().map(named).collect()
+    }
+
     /// Sends a signal to everything on these hosts.
     pub fn signal(&self, hosts: &[Name], signal: Signal) {
         // Errors mean that somebody has just ended; the verification that follows every signal sees what is left.

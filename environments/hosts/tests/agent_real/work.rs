@@ -2,7 +2,8 @@
 use crate::Case;
 use crate::rig::{Agent, Place, gone, hello, runs, state};
 use nix::mount::{MsFlags, mount};
-use splitbrain_core::Unsynced;
+use splitbrain_core::plan::ClockOf;
+use splitbrain_core::{Skew, Unsynced};
 use splitbrain_environments::Sabotage;
 use splitbrain_environments::agent::proto::{FromHost, Hello, Order, SpawnStdio};
 use std::fs;
@@ -19,6 +20,10 @@ pub const ALL: &[Case] = &[
         a_pause_stops_all_and_a_kill_ends_all,
     ),
     ("sabotage_is_noticed", sabotage_is_noticed),
+    (
+        "clocks_of_processes_go_wrong_and_right",
+        clocks_of_processes_go_wrong_and_right,
+    ),
     ("an_orderly_end_leaves_nothing", an_orderly_end_leaves_nothing),
     ("who_is_no_root_is_refused", who_is_no_root_is_refused),
     ("another_version_is_refused", another_version_is_refused),
@@ -276,4 +281,45 @@ fn a_full_disk_is_named() {
     gone(&[pid]);
     agent.ended();
     nix::mount::umount(&place.state()).unwrap();
+}
+
+/// Seconds that a process's clock is ahead, by its own word.
+fn ahead(agent: &mut Agent, stream: u32) -> i64 {
+    agent.write(stream, b"\n");
+    let there: i64 = agent.line(stream + 1).parse().expect("seconds");
+    let here = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    there - i64::try_from(here.as_secs()).unwrap()
+}
+
+fn clocks_of_processes_go_wrong_and_right() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    let script = "read x; while read x; do date +%s; done";
+    let (_, stream) = agent.start(&place, &["bash", "-c", &format!("sleep 1000 & {script}")]);
+    agent.write(stream, b"\n");
+    let hour = Skew {
+        offset: splitbrain_core::time::Offset(3600 * 1_000_000_000),
+        ..Skew::default()
+    };
+    let saw = agent.done(Order::Clock(hour, ClockOf::Process));
+    assert!(
+        saw.contains("toy (pid ") && saw.contains("sleep (pid ") && saw.contains("reads +1h"),
+        "{saw}"
+    );
+    // What starts later gets it too.
+    let (_, later) = agent.start(&place, &["bash", "-c", "while read x; do printf '%(%s)T\n' -1; done"]);
+    assert!((3590..=3610).contains(&ahead(&mut agent, later)));
+    let saw = agent.done(Order::Clock(Skew::default(), ClockOf::Process));
+    assert!(saw.contains("clocks true"), "{saw}");
+    assert!((-10..=10).contains(&ahead(&mut agent, later)));
+    let place = Place::new();
+    let mut agent = {
+        drop(agent);
+        Agent::sabotaged(&place, Sabotage::ClockDoesNothing)
+    };
+    agent.start(&place, &["sleep", "1000"]);
+    let error = agent.order(Order::Clock(hour, ClockOf::Process)).unwrap_err();
+    assert!(error.starts_with("toy: "), "{error}");
 }
