@@ -15,9 +15,8 @@ fn put(name: &str, content: &[u8]) {
 /// of an answer (`mortal`), or does not die of a cut (`deathless`).
 pub fn main(kind: &str) -> ExitCode {
     fs::create_dir_all(disk::FOLDER).unwrap();
-    put(READY, b"a toy\n");
-    println!(r#"{{"event":"ready"}}"#);
     let mut adopted = 0;
+    let mut first = true;
     loop {
         let order: DiskOrder = fs::read(disk::file(Path::new("."), ORDER))
             .ok()
@@ -32,9 +31,14 @@ pub fn main(kind: &str) -> ExitCode {
             };
             let generation = order.generation;
             put(PROOF, &serde_json::to_vec(&DiskProof { generation, saw }).unwrap());
-            if order.cut != Unsynced::Kept && kind != "deathless" {
+            // A cut is for the life that was given it.
+            if order.cut != Unsynced::Kept && !first && kind != "deathless" {
                 nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
             }
+        }
+        if std::mem::take(&mut first) {
+            put(READY, b"a toy\n");
+            println!(r#"{{"event":"ready"}}"#);
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
