@@ -136,6 +136,7 @@ fn local(
         hosts: header.hosts.clone(),
         seed: header.seed,
         pcap: args.pcap,
+        clock: plan.hosts.clock,
         sabotage,
     };
     let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));

@@ -90,12 +90,12 @@ impl HostClockUndo {
         if left.abs() > RIGHT {
             return Err(format!(
                 "the host's clock is {} off after it was set right",
-                words::words(left)
+                words::words(left, 0)
             ));
         }
         Ok(format!(
             "the host's clock was {} off, and is right",
-            words::words(wrong)
+            words::words(wrong, 0)
         ))
     }
 }
@@ -198,11 +198,11 @@ impl Fault {
     fn verify(&self) -> Result<String, String> {
         let (realtime, raw) = together();
         let wrong = realtime - self.ought(raw);
-        let is = words::words(realtime - self.undo.truth(raw));
+        let is = words::words(realtime - self.undo.truth(raw), 0);
         if wrong.abs() > RIGHT {
             return Err(format!(
                 "the host's clock reads {is}, and ought to read {}: does a time server's client run there?",
-                words::words(self.ought(raw) - self.undo.truth(raw))
+                words::words(self.ought(raw) - self.undo.truth(raw), 0)
             ));
         }
         if self.skew.rate_ppm == Skew::TRUE_RATE {

@@ -242,11 +242,7 @@ impl Clocks {
     /// `None` if it has ended.
     fn skew_process(&mut self, name: &str, pid: Pid) -> Result<Option<Seen>, String> {
         let begin = Instant::now();
-        loop {
-            let Some(identity) = Identity::of(pid) else {
-                self.known.remove(&pid.as_raw());
-                return Ok(None);
-            };
+        while let Some(identity) = Identity::of(pid) {
             match self.give(pid, &identity) {
                 Ok(seen) => return Ok(Some(seen)),
                 // It has become another program, and is patched as that.
@@ -261,6 +257,8 @@ impl Clocks {
                 }
             }
         }
+        self.known.remove(&pid.as_raw());
+        Ok(None)
     }
 
     fn give(&mut self, pid: Pid, identity: &Identity) -> Result<Seen, Trouble> {

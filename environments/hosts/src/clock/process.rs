@@ -81,7 +81,7 @@ impl Reading {
         if (self.from..=self.to).contains(&self.read) {
             "true".to_string()
         } else {
-            words::words(self.read - (self.from + self.to) / 2)
+            words::words(self.read - (self.from + self.to) / 2, self.to - self.from)
         }
     }
 }
@@ -302,7 +302,7 @@ impl Target {
             let (least, most) = words.0[clock].between(reading.from, reading.to);
             if !(least..=most).contains(&reading.read) {
                 let (name, pid) = (ALL[clock].name, self.pid);
-                let (is, want) = (reading.difference(), words::words(least - reading.from));
+                let (is, want) = (reading.difference(), words::words(least - reading.from, 0));
                 return Err(Trouble::Other(format!(
                     "{name} of pid {pid} reads {is}, and ought to read {want}"
                 )));

@@ -287,13 +287,10 @@ mod tests {
         let running = Running::with(&words);
         type Gettimeofday = extern "C" fn(*mut libc::timeval, *mut [i32; 2]) -> i64;
         type Time = extern "C" fn(*mut i64) -> i64;
-        // SAFETY: the block has these functions there.
-        let (gettimeofday, time): (Gettimeofday, Time) = unsafe {
-            (
-                std::mem::transmute(running.replacement(1)),
-                std::mem::transmute(running.replacement(2)),
-            )
-        };
+        // SAFETY: the block has this function there.
+        let gettimeofday: Gettimeofday = unsafe { std::mem::transmute(running.replacement(1)) };
+        // SAFETY: the block has this function there.
+        let time: Time = unsafe { std::mem::transmute(running.replacement(2)) };
         let mut micros = libc::timeval { tv_sec: 0, tv_usec: 0 };
         let mut zone = [7; 2];
         let before = words.0[0].at(read(libc::CLOCK_REALTIME));

@@ -180,13 +180,17 @@ impl Words {
     }
 }
 
-/// A difference in words, as exact as is of use: `+1h`, `-200ms`, `+35us`.
-pub(super) fn words(difference: i64) -> String {
+/// A difference in words, as exact as it is known and as is of use: `+1h`, `-200ms`, `+35us`.
+pub(super) fn words(difference: i64, unsure: i64) -> String {
     let unit = match difference.unsigned_abs() {
         1_000_000_000.. => 1_000_000,
         1_000_000.. => 10_000,
         _ => 1_000,
     };
+    let mut unit: i64 = unit;
+    while unit < 2 * unsure {
+        unit *= 10;
+    }
     let rounded = (difference + unit / 2).div_euclid(unit) * unit;
     Offset(rounded).to_string()
 }
@@ -294,15 +298,17 @@ mod tests {
 
     #[test]
     fn differences_have_few_digits() {
-        for (nanos, text) in [
-            (HOUR + 3_421, "+1h"),
-            (-HOUR - 499_999, "-1h"),
-            (5_004_321, "+5ms"),
-            (35_321, "+35us"),
-            (-35_321, "-35us"),
-            (0, "+0s"),
+        for (nanos, unsure, text) in [
+            (HOUR + 3_421, 0, "+1h"),
+            (-HOUR - 499_999, 0, "-1h"),
+            (HOUR - 700_000, 1_400_000, "+1h"),
+            (-HOUR + 30_000_000, 60_000_000, "-1h"),
+            (5_004_321, 0, "+5ms"),
+            (35_321, 0, "+35us"),
+            (-35_321, 0, "-35us"),
+            (0, 0, "+0s"),
         ] {
-            assert_eq!(words(nanos), text);
+            assert_eq!(words(nanos, unsure), text);
         }
     }
 }

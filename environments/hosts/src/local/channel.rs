@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use splitbrain_core::{Disk, Link, Name, Proof, Shape, Unsynced};
+use splitbrain_core::{Disk, Link, Name, Proof, Shape, Skew, Unsynced};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -40,6 +40,7 @@ pub(crate) enum Order {
     Unblock(Vec<Link>),
     Shape(Vec<Link>, Shape),
     Disk(Vec<Name>, Disk),
+    Clock(Vec<Name>, Skew),
     /// Report what each link has carried.
     Traffic,
 }

@@ -4,6 +4,7 @@
 //! and never within one, ends of processes that nobody had killed are reported. When the socket or stage 1 ends, init
 //! ends at once, and the kernel ends everything else.
 use super::channel::{self, Order, Report, Setup, Traffic};
+use super::clocks::HostClocks;
 use super::net::{self, Host};
 use super::probe::{Expect, Prober};
 use super::switch::{Health, Switch};
@@ -25,9 +26,12 @@ const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often the switch is looked after, where nothing else happens.
 const LOOK: u16 = 250;
+/// How often processes are looked for that do not read their host's skewed clock yet.
+const TEND: u16 = 15;
 
 struct Init {
     members: Members,
+    clocks: HostClocks,
     cluster: Option<Cluster>,
     sabotage: Option<Sabotage>,
 }
@@ -44,6 +48,7 @@ pub(super) fn run(socket: OwnedFd, parent: OwnedFd) -> i32 {
     let served = Members::new(Scope::Namespaces(BTreeMap::new())).and_then(|members| {
         let mut init = Init {
             members,
+            clocks: HostClocks::default(),
             cluster: None,
             sabotage: None,
         };
@@ -72,7 +77,7 @@ impl Init {
                     PollFd::new(parent.as_fd(), PollFlags::POLLIN),
                     PollFd::new(self.members.signals(), PollFlags::POLLIN),
                 ];
-                match poll(&mut fds, LOOK) {
+                match poll(&mut fds, if self.clocks.busy() { TEND } else { LOOK }) {
                     Ok(0) => [false; 3],
                     Ok(_) => fds.map(|fd| fd.any().unwrap_or(true)),
                     Err(Errno::EINTR) => continue,
@@ -86,6 +91,7 @@ impl Init {
             if ready == [false; 3] {
                 self.look_after_switch()?;
             }
+            self.tend_clocks();
             if signalled {
                 self.members.wait(Duration::ZERO)?;
                 self.members.reap(&[]).map_err(io::Error::other)?;
@@ -99,6 +105,13 @@ impl Init {
                 channel::send(socket, &report, &[])?;
             }
             self.tell_exits(socket)?;
+        }
+    }
+
+    /// What cannot be given its host's clock reads true time, which goes to the log.
+    fn tend_clocks(&mut self) {
+        if let Err(why) = self.clocks.tend(&self.members, None) {
+            eprintln!("a process reads true time on a host whose clock is skewed: {why}");
         }
     }
 
@@ -147,6 +160,7 @@ impl Init {
                 let skip = self.sabotage == Some(Sabotage::DiskDoesNothing);
                 processes::set_disk(&mut self.members, &hosts, disk, skip.then_some(patience), skip)
             }
+            Order::Clock(hosts, skew) => self.clocks.set(&self.members, &hosts, skew, self.sabotage),
             Order::Pause(hosts) => {
                 let skip = self.sabotage == Some(Sabotage::PauseDoesNothing);
                 processes::pause(&mut self.members, &hosts, patience, skip)
@@ -197,6 +211,9 @@ impl Init {
             .members
             .spawn(spawn, Some(netns), fds)
             .map_err(|why| format!("start {what}: {why}"))?;
+        self.clocks
+            .tend(&self.members, Some(host))
+            .map_err(|why| format!("give {what} its host's clock: {why}"))?;
         Ok(vec![Proof {
             at: host.to_string(),
             saw: format!("{process} (pid {pid}) started"),

@@ -18,6 +18,7 @@
 //! Caveats: hosts share the kernel, the clock and the file system; a process that leaves its network namespace on
 //! purpose escapes its host, though not the sandbox.
 pub(crate) mod channel;
+mod clocks;
 pub(crate) mod control;
 mod doctor;
 mod effects;

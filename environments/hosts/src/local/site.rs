@@ -7,6 +7,7 @@ use crate::logs;
 use crate::processes::Spawn;
 use crate::sabotage::Sabotage;
 use anyhow::{Context, Result, ensure};
+use splitbrain_core::plan::ClockOf;
 use splitbrain_core::system::{Place, Stdio};
 use splitbrain_core::{Action, HostSpec, Name, Proof, Site};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub struct LocalConfig {
     pub seed: u64,
     /// Whether to capture the network's packets.
     pub pcap: bool,
+    /// Whose clock a clock fault moves; hosts here have none of their own.
+    pub clock: ClockOf,
     /// For tests: an action to leave out.
     pub sabotage: Option<Sabotage>,
 }
@@ -38,6 +41,7 @@ pub struct LocalConfig {
 pub struct LocalSite {
     site: Site,
     dir: PathBuf,
+    clock: ClockOf,
     sandbox: Sandbox,
 }
 
@@ -86,6 +90,7 @@ impl LocalSite {
         Ok(LocalSite {
             site: Site { places, program },
             dir,
+            clock: config.clock,
             sandbox,
         })
     }
@@ -167,7 +172,12 @@ impl Ground for LocalSite {
             Action::Block { links } => Order::Block(links),
             Action::Unblock { links } => Order::Unblock(links),
             Action::Shape { links, shape } => Order::Shape(links, shape),
-            Action::Clock { .. } => return Err("local has no such fault".into()),
+            Action::Clock { .. } if self.clock == ClockOf::Host => {
+                return Err("local hosts share this machine's clock, which is not to be moved: \
+                            use clock = \"process\" or \"auto\", or an environment of virtual machines"
+                    .into());
+            }
+            Action::Clock { hosts, skew } => Order::Clock(hosts, skew),
             Action::Start { .. } => unreachable!("processes are started one by one, by launch"),
         };
         self.sandbox.call(&order, &[])

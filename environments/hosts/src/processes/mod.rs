@@ -13,7 +13,7 @@ pub(crate) use disk::{cut_power, set_disk};
 pub(crate) use kill::kill;
 pub(crate) use members::Members;
 pub(crate) use pause::{pause, resume};
-pub(crate) use scope::Scope;
+pub(crate) use scope::{Scope, proc_is_own};
 
 use serde::{Deserialize, Serialize};
 use splitbrain_core::Name;

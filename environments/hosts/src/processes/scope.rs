@@ -71,6 +71,6 @@ fn in_namespaces(inodes: &BTreeMap<u64, Name>, hosts: &[Name]) -> Vec<(Name, Pro
 }
 
 /// Whether /proc shows the caller's own pid namespace.
-fn proc_is_own() -> bool {
+pub(crate) fn proc_is_own() -> bool {
     fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == getpid().to_string().as_str())
 }

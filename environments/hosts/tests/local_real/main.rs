@@ -4,6 +4,7 @@
 //! without any, the test itself. Run as root it runs itself once more as an ordinary user.
 
 mod cases;
+mod clocks;
 mod death;
 mod disks;
 mod edges;
@@ -55,6 +56,7 @@ fn test(filter: &str) -> ExitCode {
     let user = nix::unistd::geteuid();
     let cases = cases::ALL
         .iter()
+        .chain(clocks::ALL)
         .chain(edges::ALL)
         .chain(disks::ALL)
         .chain(death::ALL)

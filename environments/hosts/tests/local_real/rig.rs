@@ -1,5 +1,6 @@
 //! What the cases share: a cluster of three toys in a sandbox.
 pub use crate::world::*;
+use splitbrain_core::plan::ClockOf;
 use splitbrain_environments::Sabotage;
 use splitbrain_environments::live::LiveWorld;
 use splitbrain_environments::local::{LocalConfig, LocalSite};
@@ -13,6 +14,7 @@ pub fn config(dir: &Path, hosts: usize) -> LocalConfig {
         hosts: specs(hosts),
         seed: 7,
         pcap: false,
+        clock: ClockOf::Auto,
         sabotage: None,
     }
 }

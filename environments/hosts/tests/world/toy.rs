@@ -8,7 +8,7 @@ use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PORT: u16 = 7000;
 
@@ -112,7 +112,11 @@ fn answer(op: Op, all: &[IpAddr], heard: &Heard) -> Option<Outcome> {
             println!();
             Answer::Done
         }
-        Op::Get => Answer::Value(None),
+        // The time of day, in milliseconds.
+        Op::Get => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            Answer::Value(Some(now.as_millis() as u64))
+        }
     };
     Some(Outcome::Ok(answer))
 }
