@@ -13,16 +13,17 @@ use super::proto::{Frame, FromHost, Greeting, Hello, Order, ToHost, VERSION, rec
 use super::state::{Lock, Owner, RUN, STATE, State};
 use super::streams::{Out, Streams};
 use super::{FINISH, heal};
+use crate::linux::raw_now;
 use crate::local::helper;
 use crate::processes::tree::Stat;
 use crate::remote::AGENT;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::prctl;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::Mode;
 use nix::unistd::{dup2_stdin, dup2_stdout, geteuid, getppid, setsid};
-use splitbrain_core::Nanos;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -240,22 +241,8 @@ impl Agent {
 /// Waits for the guard's death, then becomes what heals the host: the same process, so that what descends from it still
 /// does, without its threads.
 fn outlive(guard: &OwnedFd) {
-    loop {
-        match recv(guard.as_raw_fd(), &mut [0], MsgFlags::empty()) {
-            Err(nix::errno::Errno::EINTR) => {}
-            // The guard never says anything.
-            _ => break,
-        }
-    }
+    // The guard never says anything.
+    while recv(guard.as_raw_fd(), &mut [0], MsgFlags::empty()) == Err(Errno::EINTR) {}
     let error = Command::new("/proc/self/exe").args([AGENT, FINISH]).exec();
     abandon(&format!("the guard is gone, and healing does not start: {error}"))
-}
-
-/// `CLOCK_MONOTONIC_RAW`.
-pub(super) fn raw_now() -> Nanos {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes into a structure of the caller's.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut now) };
-    let part = |value: i64| u64::try_from(value).unwrap_or(0);
-    Nanos(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
 }

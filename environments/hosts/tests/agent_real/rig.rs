@@ -185,18 +185,16 @@ impl Agent {
         parts.try_for_each(|part| send_data(self.stream.as_mut().expect("not hung up"), stream, part))
     }
 
-    /// The next frame; `None` at the end of the agent's stream.
+    /// The next frame, data as a beat that nobody has asked for; `None` at the end of the agent's stream.
     fn next(&mut self, what: &str) -> Option<FromHost> {
-        loop {
-            match self.frames.recv_timeout(LONG) {
-                Ok(Frame::Data(stream, bytes)) => {
-                    self.data.entry(stream).or_default().extend(bytes);
-                    return Some(FromHost::Beat { n: 0, raw: Nanos::ZERO });
-                }
-                Ok(Frame::Message(message)) => return Some(message),
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return None,
-                Err(_) => panic!("never came: {what}; seen: {:?}", self.seen),
+        match self.frames.recv_timeout(LONG) {
+            Ok(Frame::Data(stream, bytes)) => {
+                self.data.entry(stream).or_default().extend(bytes);
+                Some(FromHost::Beat { n: 0, raw: Nanos::ZERO })
             }
+            Ok(Frame::Message(message)) => Some(message),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(_) => panic!("never came: {what}; seen: {:?}", self.seen),
         }
     }
 
