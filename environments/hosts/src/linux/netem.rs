@@ -30,6 +30,8 @@ pub const BANDS: u8 = 13;
 const FIRST_BAND: u8 = 4;
 /// What the kernel's own default does with a packet's priority.
 const PRIOMAP: &str = "1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1";
+/// A longer delay does not fit into `tc`'s 32 bits of 64 ns.
+const MAX_DELAY: Nanos = Nanos::secs(274);
 /// Longer jitter wraps around in the kernel.
 const MAX_JITTER: Nanos = Nanos(i32::MAX as u64);
 /// Bytes of a full frame, by which a rate's buffer is counted.
@@ -189,6 +191,12 @@ fn preference(slot: u16, v6: bool) -> u16 {
 
 /// A shape in netem's words.
 pub fn arguments(shape: &Shape) -> Result<String, String> {
+    if shape.delay > MAX_DELAY {
+        return Err(format!(
+            "netem's delay ends at {MAX_DELAY}, and {} was asked for",
+            shape.delay
+        ));
+    }
     if shape.jitter > MAX_JITTER {
         return Err(format!(
             "netem's jitter ends at {MAX_JITTER}, and {} was asked for",

@@ -4,6 +4,7 @@
 //! No test harness: an ordinary user has to enter a user namespace first, which takes a process with a single thread.
 
 mod blocks;
+mod netem;
 mod rig;
 mod shapes;
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     let filter = args.iter().find(|arg| !arg.starts_with('-'));
     rig::enter();
     let (mut passed, mut failed) = (0, 0);
-    for (name, case) in blocks::ALL.iter().chain(shapes::ALL) {
+    for (name, case) in blocks::ALL.iter().chain(shapes::ALL).chain(netem::ALL) {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
