@@ -59,7 +59,7 @@ impl Egress {
             if before.is_untouched() {
                 check_default(device)?;
             }
-            run(&command).inspect_err(|_| {
+            run(&command).map_err(explain).inspect_err(|_| {
                 // Half of ours would be worse than none; the first failure says why.
                 let undo = netem::change(device, &after, &BTreeMap::new());
                 if let (true, Ok((_, Some(undo)))) = (before.is_untouched(), undo) {
@@ -72,6 +72,15 @@ impl Egress {
         let set = wanted.iter().filter(here);
         self.shapes.extend(set.map(|(name, way)| (*name, way.clone())));
         Ok(())
+    }
+}
+
+fn explain(why: String) -> String {
+    match why.contains("cannot mix duplicating") {
+        true => {
+            format!("{why}: this kernel takes no other shape beside one that duplicates: give all peers the same one")
+        }
+        false => why,
     }
 }
 

@@ -7,7 +7,8 @@
 //! its place would be to lose it.
 //!
 //! A peer has a band for itself, so that links share neither chance nor rate. Only shapes that duplicate share a band with
-//! their likes: newer kernels allow one duplicating netem, and none beside it, on an interface.
+//! their likes: newer kernels (6.1.192 is one) allow one duplicating netem, and none beside it, on an interface. Links with
+//! other shapes beside such a one are then refused, in the kernel's words.
 //!
 //! A new shape takes a new `netem`, and what the old one held is lost: the alternative is packets that come late, for as
 //! long as the old delay, after the fault has ended.
@@ -108,11 +109,24 @@ pub fn change(
     for name in before.peers.keys().filter(|name| !wanted.contains_key(name)) {
         leave(device, &mut after, *name, &mut text);
     }
-    for (name, (addresses, shape)) in wanted {
-        let now = after.peers.get(name).map(|peer| after.bands[&peer.band].shape);
-        if now != Some(*shape) {
-            enter(device, &mut after, *name, addresses, shape, &mut text)?;
-        }
+    let shape_of = |device: &Device, name: &Name| Some(device.bands[&device.peers.get(name)?.band].shape);
+    let changed = wanted
+        .iter()
+        .filter(|(name, (_, shape))| shape_of(before, name) != Some(*shape));
+    let changed: Vec<_> = changed.collect();
+    // Where one duplicates, the old ones have to go before any new one comes, or the kernel takes them for a mixture.
+    let mut shapes = before
+        .bands
+        .values()
+        .map(|band| band.shape)
+        .chain(wanted.values().map(|(_, shape)| *shape));
+    if shapes.any(|shape| shape.duplicate_ppm > 0) {
+        changed
+            .iter()
+            .for_each(|(name, _)| leave(device, &mut after, **name, &mut text));
+    }
+    for (name, (addresses, shape)) in changed {
+        enter(device, &mut after, *name, addresses, shape, &mut text)?;
     }
     Ok((after, batch(text)))
 }
