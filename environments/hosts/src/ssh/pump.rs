@@ -17,7 +17,7 @@ use super::connection::{Connection, would_block};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ssh2::{BlockDirections, Channel};
+use ssh2::{BlockDirections, Channel, ErrorCode};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -170,7 +170,8 @@ impl Pump {
 
     fn read_log(&mut self) -> Result<bool> {
         let Some(log) = &mut self.log else { return Ok(false) };
-        let n = some(self.channel.stderr().read(&mut self.errors), "read")?;
+        let result = self.channel.stderr().read(&mut self.errors);
+        let n = some(&self.connection, result)?;
         // A log that cannot be written must not stop what it is about.
         let _ = log.write_all(&self.errors[..n]);
         self.fresh |= n > 0;
@@ -181,7 +182,8 @@ impl Pump {
         if !self.to_local.is_empty() && !self.unread {
             return Ok(false);
         }
-        let n = some(self.channel.read(&mut self.to_local.bytes), "read")?;
+        let result = self.channel.read(&mut self.to_local.bytes);
+        let n = some(&self.connection, result)?;
         (self.to_local.from, self.to_local.to) = (0, n);
         self.fresh |= n > 0;
         Ok(n > 0)
@@ -223,7 +225,8 @@ impl Pump {
 
     fn write_channel(&mut self) -> Result<bool> {
         if !self.to_host.is_empty() {
-            let n = some(self.channel.write(self.to_host.rest()), "write")?;
+            let result = self.channel.write(self.to_host.rest());
+            let n = some(&self.connection, result)?;
             self.to_host.from += n;
             return Ok(n > 0);
         }
@@ -347,11 +350,16 @@ impl Pump {
 }
 
 /// How many bytes went; none if nothing can go now.
-fn some(result: io::Result<usize>, what: &str) -> Result<usize> {
-    match result {
-        Ok(n) => Ok(n),
-        Err(error) if passing(&error) => Ok(0),
-        Err(error) => Err(error).with_context(|| format!("failed to {what}")),
+fn some(connection: &Connection, result: io::Result<usize>) -> Result<usize> {
+    let error = match result {
+        Ok(n) => return Ok(n),
+        Err(error) if passing(&error) => return Ok(0),
+        Err(error) => error,
+    };
+    // Sending, receiving or the connection itself failed.
+    match ssh2::Error::last_session_error(&connection.session).map(|error| error.code()) {
+        Some(ErrorCode::Session(-7 | -13 | -43)) => bail!("the other side hung up, or is not reached any more"),
+        _ => Err(error.into()),
     }
 }
 
