@@ -15,6 +15,9 @@
 //! Caveat: Linux only.
 #![deny(missing_docs)]
 
+#[macro_use]
+mod note;
+
 pub mod agent;
 mod chances;
 pub mod clock;

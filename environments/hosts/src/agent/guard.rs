@@ -86,7 +86,7 @@ pub(super) fn serve() -> i32 {
         Ok(Side::Guard(guard)) => guard.watch(),
         Ok(Side::Agent { lock, socket }) => serve::run(lock, socket),
         Err(error) => {
-            eprintln!("the agent cannot start: {error}");
+            note!("the agent cannot start: {error}");
             1
         }
     }
@@ -190,7 +190,7 @@ impl Guard {
         if self.done || !self.armed {
             return code;
         }
-        eprintln!("the guard heals this host: {why}");
+        note!("the guard heals this host: {why}");
         heal::and_tell(&self.state)
     }
 

@@ -72,7 +72,7 @@ pub(super) fn and_tell(state: &State) -> i32 {
     let healed = heal(state);
     for (word, what) in [("removed", &healed.removed), ("left", &healed.left)] {
         if !what.is_empty() {
-            eprintln!("{word}: {}", what.join(", "));
+            note!("{word}: {}", what.join(", "));
         }
     }
     i32::from(!healed.left.is_empty())
@@ -121,11 +121,11 @@ pub(super) fn check_command() -> i32 {
 /// What an agent does whose guard was killed. It is still the subreaper of its processes, and single-threaded again.
 pub(super) fn finish_command() -> i32 {
     let state = State::locate();
-    eprintln!("the agent heals this host: its guard has ended");
+    note!("the agent heals this host: its guard has ended");
     match alone(&state) {
         Ok(_lock) => and_tell(&state),
         Err(why) => {
-            eprintln!("{why}");
+            note!("{why}");
             1
         }
     }
@@ -168,9 +168,9 @@ fn end_if_stopped(owner: Option<Owner>) {
         |process: Process| Stat::of(process.pid).is_ok_and(|stat| stat.process() == process && stat.state == 'T');
     for process in [owner.guard, owner.agent] {
         if stopped(process) {
-            eprintln!("pid {} of run {} stands still and is ended", process.pid, owner.run);
+            note!("pid {} of run {} stands still and is ended", process.pid, owner.run);
             if let Err(error) = process.signal(Signal::SIGKILL) {
-                eprintln!("failed to end pid {}: {error}", process.pid);
+                note!("failed to end pid {}: {error}", process.pid);
             }
         }
     }

@@ -47,7 +47,7 @@ pub fn main(args: &[String]) -> i32 {
         ["check"] => heal::check_command(),
         [FINISH] => heal::finish_command(),
         _ => {
-            eprintln!("this command is for internal use: serve, heal or check");
+            note!("this command is for internal use: serve, heal or check");
             2
         }
     }

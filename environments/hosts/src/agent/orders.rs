@@ -312,7 +312,7 @@ impl Worker {
         if self.clocks.busy()
             && let Err(why) = self.clocks.tend(&self.everything())
         {
-            eprintln!("a clock is not as ordered: {why}");
+            note!("a clock is not as ordered: {why}");
             self.complaints.push(why);
         }
     }

@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex};
 
 /// Ends the agent as it is; the guard then heals the host.
 pub(super) fn abandon(why: &str) -> ! {
-    eprintln!("the agent ends: {why}");
+    note!("the agent ends: {why}");
     // SAFETY: ends the process; nothing that is registered for its end matters.
     unsafe { libc::_exit(1) }
 }
@@ -45,7 +45,7 @@ pub(super) fn run(lock: Result<(State, Lock), String>, guard: OwnedFd) -> i32 {
     let (mut input, output) = match take_streams() {
         Ok(streams) => streams,
         Err(error) => {
-            eprintln!("the agent cannot start: {error}");
+            note!("the agent cannot start: {error}");
             return 1;
         }
     };
@@ -54,7 +54,7 @@ pub(super) fn run(lock: Result<(State, Lock), String>, guard: OwnedFd) -> i32 {
         Ok(Some(Frame::Message(ToHost::Hello(hello)))) => hello,
         Ok(None) => return 0,
         other => {
-            eprintln!("control's first word is no greeting: {other:?}");
+            note!("control's first word is no greeting: {other:?}");
             return 1;
         }
     };

@@ -423,7 +423,7 @@ impl Filesystem for Files {
             done(synced, reply);
         };
         if let Err(e) = crate::local::helper("sync", work) {
-            eprintln!("a sync found no thread: {e}");
+            note!("a sync found no thread: {e}");
         }
     }
 

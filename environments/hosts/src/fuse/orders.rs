@@ -105,7 +105,7 @@ impl Orders {
         let json = serde_json::to_vec(&proof).expect("plain data always becomes JSON");
         let (new, place) = (self.folder.join("proof.new"), self.folder.join(PROOF));
         if let Err(e) = fs::write(&new, json).and_then(|()| fs::rename(&new, &place)) {
-            eprintln!("the disk's proof could not be written: {e}");
+            note!("the disk's proof could not be written: {e}");
         }
     }
 

@@ -14,6 +14,10 @@ use std::time::Instant;
 
 pub const ALL: &[Case] = &[
     ("the_end_of_control_heals", the_end_of_control_heals),
+    (
+        "a_log_that_nobody_reads_keeps_nobody_from_healing",
+        a_log_that_nobody_reads_keeps_nobody_from_healing,
+    ),
     ("silence_heals", silence_heals),
     (
         "an_agent_that_stands_still_is_no_excuse",
@@ -76,6 +80,17 @@ fn the_end_of_control_heals() {
         "{}",
         place.log()
     );
+}
+
+/// As over SSH: what carries standard error dies with what carries the frames.
+fn a_log_that_nobody_reads_keeps_nobody_from_healing() {
+    let place = Place::new();
+    let (log, writer) = std::io::pipe().unwrap();
+    let mut command = place.command("serve");
+    command.stderr(writer);
+    let (agent, _) = Agent::by(command).greeted_as(&hello());
+    drop(log);
+    check("no log", agent, &place, Agent::hang_up);
 }
 
 fn dead_man(place: &Place, limit: Nanos) -> Agent {

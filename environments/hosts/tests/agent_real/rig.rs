@@ -108,13 +108,16 @@ impl Agent {
     }
 
     pub fn greeted(place: &Place, hello: &Hello) -> (Agent, Greeting) {
-        let mut agent = Agent::bare(place);
-        match agent.greet(hello) {
+        Agent::bare(place).greeted_as(hello)
+    }
+
+    pub fn greeted_as(mut self, hello: &Hello) -> (Agent, Greeting) {
+        match self.greet(hello) {
             FromHost::Hello(greeting) => {
-                agent.pids.agent = *children(agent.pids.guard).first().expect("the guard has a child");
-                (agent, greeting)
+                self.pids.agent = *children(self.pids.guard).first().expect("the guard has a child");
+                (self, greeting)
             }
-            other => panic!("{other:?}; log: {}", place.log()),
+            other => panic!("{other:?}"),
         }
     }
 
