@@ -482,3 +482,7 @@ impl Line {
         true
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -2,8 +2,11 @@
 use crate::Case;
 use crate::rig::Net;
 use crate::world::{host, link};
-use splitbrain_core::{Action, Answer, Happening, Link, Op, Unsynced, World};
+use splitbrain_core::plan::ClockOf;
+use splitbrain_core::time::Offset;
+use splitbrain_core::{Action, Answer, Happening, Link, Op, Skew, Unsynced, World};
 use splitbrain_environments::Sabotage;
+use splitbrain_environments::fleet::Fleet;
 use splitbrain_environments::ground::Ground;
 use std::time::Instant;
 
@@ -20,6 +23,8 @@ pub const ALL: &[Case] = &[
     ("a_full_pipe_holds_nobody_up", a_full_pipe_holds_nobody_up),
     ("what_cannot_start_is_named", what_cannot_start_is_named),
     ("sabotage_is_noticed", sabotage_is_noticed),
+    ("a_shared_clock_is_not_moved", a_shared_clock_is_not_moved),
+    ("what_others_drop_proves_no_block", what_others_drop_proves_no_block),
 ];
 
 fn kill(n: usize) -> Action {
@@ -205,5 +210,37 @@ fn sabotage_is_noticed() {
         Sabotage::PauseDoesNothing,
         Action::Pause { hosts: vec![host(1)] },
         goes_on,
+    );
+}
+
+/// All machines of the test have control's clock.
+fn a_shared_clock_is_not_moved() {
+    let net = Net::new(2);
+    let mut order = net.order(2, None);
+    order.settings.clock = ClockOf::Host;
+    let fleet = Fleet::start(order, net.remotes(), None).expect("two hosts");
+    let skew = Skew {
+        offset: Offset(3_600_000_000_000),
+        ..Skew::default()
+    };
+    let hosts = vec![host(2)];
+    let error = fleet.act(&Action::Clock { hosts, skew }).unwrap_err();
+    let want = "host n2 (machine 2) shares its clock with control, which is not to be moved: set clock = \"process\" in [hosts]";
+    assert_eq!(error, want);
+}
+
+/// That no probe arrives is not enough: the rule must be ours, and count.
+fn what_others_drop_proves_no_block() {
+    let net = Net::new(2);
+    let (_fleet, mut rig) = net.world(Some(Sabotage::BlockDoesNothing));
+    net.machines[1].sh("iptables -t raw -A PREROUTING -s 10.9.0.1 -j DROP");
+    let error = rig
+        .act(Action::Block {
+            links: vec![link(1, 2)],
+        })
+        .unwrap_err();
+    assert!(
+        error.starts_with("n1>n2: of ") && error.ends_with("none was counted as dropped by n2"),
+        "{error}"
     );
 }

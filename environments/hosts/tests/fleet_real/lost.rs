@@ -25,7 +25,7 @@ fn others_go_on(net: &Net, rig: &mut Rig, why: &str) {
         "{exited}"
     );
     let lost = format!("host n3 (machine 3) was lost: {why}");
-    let both = vec![host(2), host(3)];
+    let both = vec![host(3), host(2)];
     let error = rig
         .act(Action::Kill {
             hosts: both.clone(),
