@@ -16,7 +16,8 @@
 //! next burst is looked at.
 //!
 //! Caveats: a packet whose damage hits other bytes than UDP's is thrown away uncounted, and a receiver counts damage for all
-//! its links together; so corruption is looked at on one link of a receiver at a time. That an old delay is over is
+//! its links and all their traffic together. So corruption is looked at on one link of a receiver at a time, and beside it loss
+//! is proven only by more probes missing than damage explains, or told as not to be shown where that takes too many. That an old delay is over is
 //! demanded only where the clocks are known well enough.
 use super::raw::{Span, signed};
 use crate::chances::{Effect, LEAST, MAX_PAYLOAD, MOST, PAYLOAD, RATE_SPAN, chances, probes_to_show};
@@ -32,6 +33,8 @@ const LONG: usize = 512;
 const DELAYED: u32 = 5;
 /// By how much two stamps of one clock may be taken apart: the kernel's of an arrival and ours of a departure.
 const SLACK: i64 = 100_000;
+/// How far chance may stray: further about once in 10^9 times.
+const SIGMAS: f64 = 6.0;
 /// What a packet may take beside what the shape adds.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -121,7 +124,12 @@ impl Trial {
 
     fn demand(&mut self) {
         for (effect, chance) in chances(&self.shape) {
-            match probes_to_show(chance * self.share(effect, &self.shape), self.most) {
+            let probes = if effect == Effect::Loss && self.shape.corrupt_ppm > 0 {
+                probes_to_tell(self.shape).filter(|probes| *probes <= self.most)
+            } else {
+                probes_to_show(chance * self.share(effect, &self.shape), self.most)
+            };
+            match probes {
                 // What jumps the queue takes no time on the wire.
                 _ if effect == Effect::Rate && self.shape.reorder_ppm > 0 => self.rare.push(effect.name()),
                 Some(probes) => {
@@ -267,7 +275,7 @@ impl Trial {
                 let slow = seen.all_took(0).is_some_and(|took| took.least + SLACK >= wire / 10 * 9);
                 seen.arrived() >= u64::from((self.train / 2).max(2)) && slow
             }
-            Effect::Loss => self.lost(seen, 0) > 0,
+            Effect::Loss => self.loses(seen),
             Effect::Duplicate => seen.twice(0) > 0,
             Effect::Corrupt => seen.damaged > 0 && self.unarrived(seen, 0) > 0,
             // Where none is delayed, none comes ahead.
@@ -310,10 +318,11 @@ impl Trial {
         seen.flights.range(first..).filter(gone).count() as u64
     }
 
-    /// The same, without those that the receiver threw away as damaged.
-    fn lost(&self, seen: &Seen, first: u64) -> u64 {
-        let damaged = if self.shape.corrupt_ppm > 0 { seen.damaged } else { 0 };
-        self.unarrived(seen, first).saturating_sub(damaged)
+    /// Whether more has not come than damage explains.
+    fn loses(&self, seen: &Seen) -> bool {
+        let (sent, corrupt) = (seen.flights.len() as f64, share(self.shape.corrupt_ppm));
+        let explained = corrupt * sent + SIGMAS * deviation(corrupt) * sent.sqrt();
+        self.unarrived(seen, 0) as f64 > explained
     }
 
     /// Probes that did not wait as the others did.
@@ -345,8 +354,13 @@ impl Trial {
             let bytes = seen.arrived() * (self.payload + HEADERS) as u64;
             words.push(format!("{bytes} bytes took {took}"));
         }
+        let lost = if self.shape.corrupt_ppm > 0 {
+            "lost or damaged"
+        } else {
+            "lost"
+        };
         for (effect, count, what) in [
-            (Effect::Loss, self.lost(seen, 0), "lost"),
+            (Effect::Loss, self.unarrived(seen, 0), lost),
             (Effect::Duplicate, seen.twice(0), "came twice"),
             (Effect::Corrupt, self.unarrived(seen, 0).min(seen.damaged), "damaged"),
             (Effect::Reorder, self.early(seen), "came ahead of the delay"),
@@ -364,6 +378,23 @@ impl Trial {
         }
         words.join(", ")
     }
+}
+
+/// Probes that tell loss from damage, for neither comes: the difference must stand out of the chance in both.
+fn probes_to_tell(shape: Shape) -> Option<u32> {
+    let (loss, corrupt) = (share(shape.loss_ppm), share(shape.corrupt_ppm));
+    let both = 1.0 - (1.0 - loss) * (1.0 - corrupt);
+    let probes = (SIGMAS * (deviation(corrupt) + deviation(both)) / (both - corrupt)).powi(2);
+    (probes < f64::from(u32::MAX)).then_some(probes.ceil() as u32)
+}
+
+fn share(ppm: u32) -> f64 {
+    f64::from(ppm.min(1_000_000)) / 1e6
+}
+
+/// Of one draw.
+fn deviation(chance: f64) -> f64 {
+    (chance * (1.0 - chance)).sqrt()
 }
 
 fn counted(probes: u32) -> String {

@@ -239,3 +239,29 @@ fn a_lost_probe_is_known_by_a_later_one() {
     some.quiet = true;
     assert!(trial.is_shown(&some));
 }
+
+/// What does not come may be lost or damaged.
+#[test]
+fn loss_is_told_from_damage_or_not_claimed() {
+    let shape = |loss_ppm, corrupt_ppm| Shape {
+        loss_ppm,
+        corrupt_ppm,
+        ..CLEAN
+    };
+    let both = shape(300_000, 300_000);
+    let trial = Trial::of(both, CLEAN);
+    assert!(trial.is_shown(&seen(&trial, both, 0)));
+    // Others' damage is counted at the receiver too.
+    let mut damaged = seen(&trial, shape(0, 300_000), 0);
+    damaged.damaged += 1_000;
+    assert_eq!(trial.missing(&damaged), ["none was lost"]);
+    let mut both_seen = seen(&trial, both, 0);
+    both_seen.damaged += 1_000;
+    assert!(trial.is_shown(&both_seen));
+    let few = shape(50_000, 50_000);
+    let trial = Trial::of(few, CLEAN);
+    let damaged = seen(&trial, shape(0, 50_000), 0);
+    assert!(trial.is_shown(&damaged));
+    let words = trial.words(&damaged);
+    assert!(words.ends_with("loss not to be shown in 2100 probes"), "{words}");
+}
