@@ -7,6 +7,10 @@
 //! What is promised is the paper's and no more. One leader per *term* (5.2), not one self-believed leader per instant: a
 //! leader that was cut off believes until check-quorum ends its reign. Nor need terms begin in order of real time: the
 //! votes that elect a candidate of term 5 may reach it after term 6 was won elsewhere, and it learns late that it won.
+//!
+//! No promise is lifted by clocks or disks. No safety argument of Raft reads a clock, and this one has no leases: a wrong
+//! clock makes elections that nobody needed, or none for a while. What a vote or an append answers for is on the disk
+//! before the answer leaves (thesis 3.8); a member that cannot keep it does not answer (full) or ends (failing sync).
 use crate::options::{self, count};
 use splitbrain_core::plan::Storage;
 use splitbrain_core::system::Place;

@@ -8,6 +8,11 @@
 //! linearizable. Exclusion is promised never: "the lease mechanism itself doesn't guarantee mutual exclusion", which is
 //! no matter of faults alone. A client counts its time to live from an answer's arrival and looks at its deadline every
 //! 500 ms, the server counts from the keepalive's arrival; a slow machine is enough for two believers.
+//!
+//! **Clocks** make more of them, and lift nothing that is promised. Servers and clients count a lease by their monotonic
+//! clocks: a server's that runs ahead expires it early, a candidate's that runs behind believes in it long after. Epochs and
+//! tokens are revisions, which no clock makes. **Disks** are broken at the servers, whose Raft syncs before it answers;
+//! candidates keep nothing.
 pub mod candidate;
 pub mod lease;
 mod recipe;
