@@ -83,6 +83,9 @@ pub struct Order {
     pub seed: u64,
     /// What the plan says of all hosts.
     pub settings: splitbrain_core::plan::Hosts,
+    /// Whether processes are to work on disks that can be broken, mounted for them ([`crate::fuse`]): for disk faults on
+    /// programs that have no layer of their own.
+    pub layered_disks: bool,
     /// For tests: an action to leave out.
     pub sabotage: Option<Sabotage>,
 }

@@ -163,6 +163,7 @@ pub fn order(
     hosts: Vec<HostSpec>,
     plan: &Plan,
     seed: u64,
+    layered_disks: bool,
     sabotage: Option<Sabotage>,
 ) -> Order {
     Order {
@@ -172,6 +173,7 @@ pub fn order(
         hosts,
         seed,
         settings: plan.hosts.clone(),
+        layered_disks,
         sabotage,
     }
 }

@@ -145,7 +145,7 @@ fn fault_table() -> String {
     let rows = support::PLACES.map(|place| {
         let cells = FaultKind::ALL.map(|kind| match support::support(place, kind) {
             support::Support::Works(how) => how.to_string(),
-            support::Support::OwnNode(how) => format!("{how} (raft only)"),
+            support::Support::OwnNode(how, _) => format!("{how} (raft only)"),
         });
         std::iter::once(place.to_string()).chain(cells).collect()
     });

@@ -11,8 +11,8 @@ use splitbrain_core::{Plan, System};
 pub enum Support {
     /// It works; by what means.
     Works(&'static str),
-    /// It works for systems whose processes have a disk layer of ours; by what means.
-    OwnNode(&'static str),
+    /// It works for systems whose processes have a disk layer of ours; by what means, and why for no others.
+    OwnNode(&'static str, &'static str),
 }
 
 /// The environments, in the order of the README's table.
@@ -23,7 +23,11 @@ pub fn support(environment: &str, fault: FaultKind) -> Support {
     use FaultKind::{Clock, Disk, Kill, Packet, Partition, Pause};
     use Support::{OwnNode, Works};
     match (environment, fault) {
-        ("sim", Disk) => OwnNode("simulated disk"),
+        ("sim", Disk) => OwnNode("simulated disk", "only our own protocols are simulated"),
+        ("docker", Disk) => OwnNode(
+            "the node's storage layer",
+            "a container has no right to mount a disk of its own (no /dev/fuse, no SYS_ADMIN); use local, ssh or vagrant",
+        ),
         ("sim", _) => Works("simulated"),
         ("local", Partition | Packet) => Works("user-space switch"),
         (_, Kill) => Works("SIGKILL by pid"),
@@ -32,7 +36,7 @@ pub fn support(environment: &str, fault: FaultKind) -> Support {
         (_, Packet) => Works("tc netem, or a queue of ours"),
         ("local" | "docker", Clock) => Works("vDSO, per process"),
         (_, Clock) => Works("host clock, or vDSO per process"),
-        (_, Disk) => OwnNode("the node's storage layer"),
+        (_, Disk) => Works("the node's storage layer; FUSE for others"),
     }
 }
 
@@ -41,15 +45,23 @@ pub fn refusal(plan: &Plan, system: &dyn System) -> Option<String> {
     let scripted = plan.script.iter().map(|fault| fault.fault);
     let kinds = plan.faults.kinds.iter().copied().chain(scripted);
     for kind in kinds {
-        if let Support::OwnNode(_) = support(&plan.environment, kind)
+        if let Support::OwnNode(_, why) = support(&plan.environment, kind)
             && !system.has_disk_layer()
         {
             return Some(format!(
-                "{} faults need a layer between a process and its disk, and {} runs as it is installed: use --system raft",
+                "{} faults in {} are for raft only, whose log has a layer of ours, and not for {}: {why}",
                 kind.name(),
+                plan.environment,
                 plan.system
             ));
         }
     }
     None
+}
+
+/// Whether disks must be mounted for `plan`'s processes: it breaks disks, and the system has no layer of its own.
+pub fn layered_disks(plan: &Plan, system: &dyn System) -> bool {
+    let mut scripted = plan.script.iter().map(|fault| fault.fault);
+    let breaks_disks = plan.faults.kinds.contains(&FaultKind::Disk) || scripted.any(|kind| kind == FaultKind::Disk);
+    breaks_disks && !system.has_disk_layer()
 }

@@ -137,6 +137,7 @@ fn local(
         seed: header.seed,
         pcap: args.pcap,
         clock: plan.hosts.clock,
+        layered_disks: support::layered_disks(plan, system),
         sabotage,
     };
     let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));
@@ -155,7 +156,16 @@ fn machines(
     let sabotage = args.sabotage.as_deref().map(str::parse).transpose();
     let sabotage = sabotage.map_err(Failure::usage)?;
     let program = std::env::current_exe().map_err(|e| Failure::harness(format!("failed to find this program: {e}")))?;
-    let order = grounds::order(&program, &dir.path, header.hosts.clone(), plan, header.seed, sabotage);
+    let layered = support::layered_disks(plan, system);
+    let order = grounds::order(
+        &program,
+        &dir.path,
+        header.hosts.clone(),
+        plan,
+        header.seed,
+        layered,
+        sabotage,
+    );
     let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));
     let fleet = Arc::new(grounds::fleet(plan, order).map_err(failed)?);
     let processes = system.deploy(plan, header.seed, fleet.site());

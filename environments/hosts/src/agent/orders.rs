@@ -13,6 +13,7 @@ use super::spawn::{Pipes, check_program, environment};
 use super::state::State;
 use super::streams::{Out, Streams};
 use crate::clock::Clocks;
+use crate::fuse::Disks;
 use crate::linux::Wire;
 use crate::processes::tree::Stat;
 use crate::processes::{self, Members, Scope};
@@ -52,6 +53,8 @@ pub(super) struct Worker {
     /// Gone once the host was healed.
     wire: Option<Wire>,
     clocks: Clocks,
+    /// Mounted for our processes.
+    disks: Disks,
     /// What the clocks have complained of since it was last told.
     complaints: Vec<String>,
     streams: Arc<Streams>,
@@ -89,6 +92,7 @@ impl Worker {
             state,
             members,
             clocks: Clocks::new(hello.sabotage),
+            disks: Disks::new(hello.seed, hello.sabotage),
             complaints: Vec::new(),
             wire: Some(Wire::open(hello.sabotage, hello.seed)?),
             streams: Arc::new(Streams::new(out.clone())),
@@ -259,6 +263,9 @@ impl Worker {
             process: process.clone(),
         })?;
         fs::create_dir_all(&spawn.dir).map_err(|e| format!("make {}: {e}", spawn.dir.display()))?;
+        if spawn.layered {
+            self.disks.stand_on(&spawn.dir)?;
+        }
         let pipes = Pipes::new(spawn.stdio).map_err(|e| format!("make its pipes: {e}"))?;
         let start = processes::Spawn {
             host: self.host,
@@ -267,6 +274,7 @@ impl Worker {
             argv: spawn.argv,
             env,
             dir: spawn.dir,
+            layered: spawn.layered,
         };
         let pid = self.members.spawn(start, None, pipes.theirs)?;
         self.note_start(&process, pid)?;
@@ -338,6 +346,7 @@ impl Worker {
         self.wire = None;
         // What its parent can see of its end first; what is left then is found as after a crash.
         let ended = processes::kill(&mut self.members, &[self.host], PATIENCE, false);
+        self.disks.unmount();
         // The ledger knows how the host's own clock is made true.
         self.clocks = Clocks::new(None);
         self.complaints.clear();

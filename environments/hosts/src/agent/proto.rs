@@ -197,6 +197,9 @@ pub struct Spawn {
     pub env: Vec<(String, String)>,
     /// Working directory; made if need be.
     pub dir: PathBuf,
+    /// Whether that directory is to stand on a disk that can be broken ([`crate::fuse`]).
+    #[serde(default)]
+    pub layered: bool,
     /// Whether its input and output are control's. If not, its output joins its standard error.
     pub stdio: SpawnStdio,
     /// Its streams are `stream` (input), `stream + 1` (output) and `stream + 2` (error); never used before.

@@ -289,6 +289,7 @@ impl Ground for Fleet {
             argv: launch.argv.iter().map(own).collect(),
             env: launch.env.clone(),
             dir: launch.dir.clone(),
+            layered: self.order.layered_disks,
             stdio: launch.stdio.into(),
             stream,
         });

@@ -21,6 +21,7 @@ mod files;
 mod orders;
 mod volume;
 
+use crate::sabotage::Sabotage;
 use files::Files;
 use fuser::{BackgroundSession, MountOption};
 use std::fs;
@@ -35,6 +36,41 @@ pub struct Mounted {
     session: Option<BackgroundSession>,
     /// Where it is mounted.
     pub at: PathBuf,
+}
+
+/// The disks of an agent or a sandbox, by the directories that stand on them.
+pub(crate) struct Disks {
+    mounted: Vec<Mounted>,
+    seed: u64,
+    sabotage: bool,
+}
+
+impl Disks {
+    /// None yet.
+    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Disks {
+        Disks {
+            mounted: Vec::new(),
+            seed,
+            sabotage: sabotage == Some(Sabotage::DiskDoesNothing),
+        }
+    }
+
+    /// Mounts a disk at `dir` unless one is; its files are in the folder beside it that ends in `.disk`.
+    pub fn stand_on(&mut self, dir: &Path) -> Result<(), String> {
+        if self.mounted.iter().any(|disk| disk.at == dir) {
+            return Ok(());
+        }
+        let mut backing = dir.as_os_str().to_os_string();
+        backing.push(".disk");
+        self.mounted
+            .push(mount(Path::new(&backing), dir, self.seed, self.sabotage)?);
+        Ok(())
+    }
+
+    /// Unmounts all. The files stay in their folders.
+    pub fn unmount(&mut self) {
+        self.mounted.clear();
+    }
 }
 
 /// Why there can be no such disk here, with the remedy; `None` if there can.

@@ -8,6 +8,7 @@ use super::clocks::HostClocks;
 use super::net::{self, Host};
 use super::probe::{Expect, Prober};
 use super::switch::{Health, Switch};
+use crate::fuse::Disks;
 use crate::processes::{self, Members, Scope, Spawn};
 use crate::sabotage::Sabotage;
 use nix::errno::Errno;
@@ -32,6 +33,7 @@ const TEND: u16 = 15;
 struct Init {
     members: Members,
     clocks: HostClocks,
+    disks: Disks,
     cluster: Option<Cluster>,
     sabotage: Option<Sabotage>,
 }
@@ -49,6 +51,7 @@ pub(super) fn run(socket: OwnedFd, parent: OwnedFd) -> i32 {
         let mut init = Init {
             members,
             clocks: HostClocks::default(),
+            disks: Disks::new(0, None),
             cluster: None,
             sabotage: None,
         };
@@ -188,6 +191,7 @@ impl Init {
         let inodes = hosts.iter().map(|(name, host)| (host.inode, *name)).collect();
         self.members.know_hosts(Scope::Namespaces(inodes));
         self.sabotage = setup.sabotage;
+        self.disks = Disks::new(setup.seed, setup.sabotage);
         if setup.sabotage == Some(Sabotage::ShapeDoesNothing) {
             switch.ignore_shapes().map_err(|e| e.to_string())?;
         }
@@ -202,6 +206,10 @@ impl Init {
             .try_into()
             .map_err(|_| format!("start {what}: streams are missing"))?;
         let (host, process) = (spawn.host, spawn.process.clone());
+        if spawn.layered {
+            let mounted = self.disks.stand_on(&spawn.dir);
+            mounted.map_err(|why| format!("start {what}: {why}"))?;
+        }
         let hosts = &self.cluster.as_ref().ok_or("there is no cluster yet")?.hosts;
         let netns = &hosts
             .get(&host)

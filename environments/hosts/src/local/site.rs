@@ -33,6 +33,8 @@ pub struct LocalConfig {
     pub pcap: bool,
     /// Whose clock a clock fault moves; hosts here have none of their own.
     pub clock: ClockOf,
+    /// Whether processes are to work on disks that can be broken, mounted for them ([`crate::fuse`]).
+    pub layered_disks: bool,
     /// For tests: an action to leave out.
     pub sabotage: Option<Sabotage>,
 }
@@ -42,6 +44,7 @@ pub struct LocalSite {
     site: Site,
     dir: PathBuf,
     clock: ClockOf,
+    layered_disks: bool,
     sandbox: Sandbox,
 }
 
@@ -91,6 +94,7 @@ impl LocalSite {
             site: Site { places, program },
             dir,
             clock: config.clock,
+            layered_disks: config.layered_disks,
             sandbox,
         })
     }
@@ -156,6 +160,7 @@ impl Ground for LocalSite {
             argv: launch.argv.clone(),
             env: environment(launch),
             dir: launch.dir.clone(),
+            layered: self.layered_disks,
         });
         let fds = theirs.each_ref().map(AsRawFd::as_raw_fd);
         let proof = self.sandbox.call(&order, &fds)?;

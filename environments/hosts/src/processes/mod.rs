@@ -34,6 +34,8 @@ pub(crate) struct Spawn {
     pub env: Vec<(String, String)>,
     /// Working directory.
     pub dir: PathBuf,
+    /// Whether that directory is to stand on a disk that can be broken ([`crate::fuse`]).
+    pub layered: bool,
 }
 
 /// A process's end that nobody asked for.

@@ -275,6 +275,7 @@ impl Agent {
             argv: argv.iter().map(|arg| (*arg).to_string()).collect(),
             env: Vec::new(),
             dir,
+            layered: false,
             stdio,
             stream: self.streams,
         }

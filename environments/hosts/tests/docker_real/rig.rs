@@ -157,6 +157,7 @@ pub fn order(run: &str, dir: &Path, program: &Path, hosts: usize) -> Order {
         hosts: (1..=hosts).map(host).collect(),
         seed: 1,
         settings: Default::default(),
+        layered_disks: false,
         sabotage: None,
     }
 }

@@ -77,6 +77,7 @@ impl Net {
             hosts: specs(hosts),
             seed: 7,
             settings: Hosts::default(),
+            layered_disks: false,
             sabotage,
         }
     }

@@ -21,6 +21,7 @@ pub const ALL: &[Case] = &[
 fn layers(sabotage: Option<Sabotage>) -> Rig {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let config = LocalConfig {
+        layered_disks: false,
         sabotage,
         ..config(dir.path(), 3)
     };

@@ -15,6 +15,7 @@ pub fn config(dir: &Path, hosts: usize) -> LocalConfig {
         seed: 7,
         pcap: false,
         clock: ClockOf::Auto,
+        layered_disks: false,
         sabotage: None,
     }
 }
@@ -23,6 +24,7 @@ impl Rig {
     pub fn new(sabotage: Option<Sabotage>) -> Rig {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = LocalConfig {
+            layered_disks: false,
             sabotage,
             ..config(dir.path(), 3)
         };
