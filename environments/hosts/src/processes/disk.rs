@@ -196,6 +196,10 @@ impl Target {
             if let Some(proof) = proof.filter(|proof| proof.generation == self.order.generation) {
                 return proof.saw.map_err(|why| format!("{}: {why}", self.who()));
             }
+            if !runs && self.order.disk.is_healthy() && self.order.cut.is_kept() {
+                // By the fault that is healed here, as it may; the order stands for its next life.
+                return Ok("ended on its bad disk and will start with a healthy one".to_string());
+            }
             if !runs {
                 return Err(format!("{} ended without a word on its disk", self.who()));
             }

@@ -15,6 +15,10 @@ pub const ALL: &[Case] = &[
         a_layer_that_sees_nothing_fails_the_order,
     ),
     ("the_next_life_gets_the_order", the_next_life_gets_the_order),
+    (
+        "who_ends_on_a_bad_disk_is_healed_all_the_same",
+        who_ends_on_a_bad_disk_is_healed_all_the_same,
+    ),
     ("a_cut_ends_in_mid_write", a_cut_ends_in_mid_write),
     ("who_has_no_layer_is_refused", who_has_no_layer_is_refused),
     ("disk_sabotage_is_noticed", disk_sabotage_is_noticed),
@@ -76,6 +80,22 @@ fn the_next_life_gets_the_order() {
     start(&mut agent, &place, "honest");
     assert_eq!(agent.done(Order::Disk(Disk::default())), "toy: healthy, Kept");
     assert_eq!(ordered(&place).generation, 2);
+}
+
+fn who_ends_on_a_bad_disk_is_healed_all_the_same() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    start(&mut agent, &place, "mortal");
+    assert_eq!(
+        agent.done(Order::Disk(Disk::default())),
+        "toy: ended on its bad disk and will start with a healthy one"
+    );
+    agent.rounds(3);
+    let exits = agent
+        .seen
+        .iter()
+        .filter(|message| matches!(message, FromHost::Exited { .. }));
+    assert_eq!(exits.count(), 1, "control is told: {:?}", agent.seen);
 }
 
 fn a_cut_ends_in_mid_write() {
