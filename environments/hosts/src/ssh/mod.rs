@@ -52,6 +52,8 @@ use target::Target;
 const START: Duration = Duration::from_secs(30);
 /// For an agent's connection to end by itself once it is let go of.
 const RELEASE: Duration = Duration::from_secs(5);
+/// For its thread to end once it is cut: nothing waits for the peer any more.
+const CUT: Duration = Duration::from_secs(1);
 
 /// All hosts of the list, in its order. Nothing is connected yet; what can be seen to be wrong without, is.
 pub fn remotes(settings: &Ssh) -> Result<Vec<Arc<dyn Remote>>> {
@@ -222,6 +224,8 @@ impl Remote for SshHost {
         for leash in leashes {
             if !leash.ended_within(until.saturating_duration_since(Instant::now())) {
                 leash.cut();
+                // What happened stands in the log by then.
+                leash.ended_within(CUT);
             }
         }
         Ok(())
