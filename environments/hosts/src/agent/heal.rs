@@ -161,17 +161,21 @@ pub(super) fn user(lock: &Lock) -> String {
     )
 }
 
-/// An agent that stands still, with a guard that stands still, will never let go of the host.
+/// An agent or a guard that stands still will not let go of the host. The agent is ended and the guard goes on, which then
+/// heals: it finds what nobody else can, since all that the agent has started becomes its child.
 fn end_if_stopped(owner: Option<Owner>) {
-    let Some(owner) = owner else { return };
+    let Some(Owner { run, guard, agent }) = owner else {
+        return;
+    };
     let stopped =
-        |process: Process| Stat::of(process.pid).is_ok_and(|stat| stat.process() == process && stat.state == 'T');
-    for process in [owner.guard, owner.agent] {
-        if stopped(process) {
-            note!("pid {} of run {} stands still and is ended", process.pid, owner.run);
-            if let Err(error) = process.signal(Signal::SIGKILL) {
-                note!("failed to end pid {}: {error}", process.pid);
-            }
+        |process: &Process| Stat::of(process.pid).is_ok_and(|stat| stat.process() == *process && stat.state == 'T');
+    if ![guard, agent].iter().any(stopped) {
+        return;
+    }
+    note!("run {run} stands still and is ended");
+    for (process, signal) in [(agent, Signal::SIGKILL), (guard, Signal::SIGCONT)] {
+        if let Err(error) = process.signal(signal) {
+            note!("failed to send {signal} to pid {}: {error}", process.pid);
         }
     }
 }

@@ -21,7 +21,8 @@
 //! and no process is found by its name.
 //!
 //! Caveats: agent and guard both die where a whole container is torn down, or a whole control group is killed; in the first
-//! case nothing is left that could be healed, in the second see above.
+//! case nothing is left that could be healed, in the second see above. Then, too, an orphan is not found that has wiped its
+//! environment: only agent and guard know it as theirs.
 mod guard;
 mod heal;
 mod ledger;

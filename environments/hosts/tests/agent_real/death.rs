@@ -1,7 +1,7 @@
 //! Control, the agent or its guard dies; nothing may be left.
 use crate::Case;
 use crate::rig::{Agent, Pids, Place, gone, hello, pidfd, runs, signal, wait_end};
-use crate::work::FAMILY;
+use crate::work::{FAMILY, ORPHAN};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use splitbrain_core::Nanos;
@@ -37,6 +37,7 @@ pub const ALL: &[Case] = &[
         "a_dirty_host_is_refused_until_it_is_healed",
         a_dirty_host_is_refused_until_it_is_healed,
     ),
+    ("marks_alone_do", marks_alone_do),
     (
         "a_ledger_of_another_boot_names_no_process",
         a_ledger_of_another_boot_names_no_process,
@@ -56,7 +57,7 @@ pub const ALL: &[Case] = &[
 
 /// Does something to an agent with processes, and expects all of them to end and nothing to be left.
 fn check(what: &str, mut agent: Agent, place: &Place, harm: impl FnOnce(&mut Agent)) {
-    let family = agent.script(place, FAMILY, 3);
+    let family = agent.script(place, ORPHAN, 3);
     agent.done(Order::Pause);
     harm(&mut agent);
     gone(&family);
@@ -199,6 +200,16 @@ fn a_dirty_host_is_refused_until_it_is_healed() {
     let nothing = serde_json::json!({"removed": [], "left": []});
     assert_eq!(place.ask("heal"), (true, nothing));
     drop(Agent::new(&place));
+}
+
+fn marks_alone_do() {
+    let place = Place::new();
+    let mut agent = Agent::new(&place);
+    let family = agent.script(&place, FAMILY, 3);
+    crash(&mut agent);
+    fs::remove_file(place.state().join("ledger.jsonl")).unwrap();
+    let (fine, said) = place.ask("heal");
+    assert!(fine && !family.iter().any(|pid| runs(*pid)), "{said}");
 }
 
 fn a_ledger_of_another_boot_names_no_process() {

@@ -30,9 +30,12 @@ pub const ALL: &[Case] = &[
     ("a_full_disk_is_named", a_full_disk_is_named),
 ];
 
-/// A shell, a child of it, and a grandchild that leaves its session, its parent and its environment.
+/// A shell, a child of it, and one that leaves its session and its environment.
 pub const FAMILY: &str = "echo $$; sleep 1000 & echo $!; \
     setsid env -i sh -c 'echo $$; exec sleep 1000' & wait";
+/// As [`FAMILY`], and the last one loses its parent too.
+pub const ORPHAN: &str = "echo $$; sleep 1000 & echo $!; \
+    (setsid env -i sh -c 'echo $$; exec sleep 1000' &); wait";
 
 fn the_greeting_says_what_the_host_is() {
     for args in [
