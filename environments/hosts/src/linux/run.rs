@@ -209,11 +209,15 @@ mod tests {
                     }
                 }
             });
-            for _ in 0..50 {
-                assert_eq!(sh("echo no >&2; exit 3", ""), Err(Failure::Failed("no".to_string())));
-                assert_eq!(sh("echo yes", ""), Ok("yes\n".to_string()));
-            }
+            let seen: Vec<_> = (0..50)
+                .map(|_| (sh("echo no >&2; exit 3", ""), sh("echo yes", "")))
+                .collect();
+            // Before anything can fail: the other thread is waited for.
             done.store(true, std::sync::atomic::Ordering::Relaxed);
+            for both in seen {
+                let expected = (Err(Failure::Failed("no".to_string())), Ok("yes\n".to_string()));
+                assert_eq!(both, expected);
+            }
         });
     }
 }
