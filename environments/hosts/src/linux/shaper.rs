@@ -201,10 +201,11 @@ impl Engine {
     }
 
     fn receive(&mut self) -> io::Result<()> {
-        let (now, mut outs) = (now(), Vec::new());
+        let mut outs = Vec::new();
         for _ in 0..BATCH {
             match self.queue.next()? {
-                Some(Came::Packet(id, packet)) => self.lanes.packet(now, id, packet, &mut |out| outs.push(out)),
+                // The time is read after the packet has come, or its delay would begin before it did.
+                Some(Came::Packet(id, packet)) => self.lanes.packet(now(), id, packet, &mut |out| outs.push(out)),
                 // A packet whose interface went away is not there any more when its verdict comes.
                 Some(Came::Refused(_) | Came::Other) => {}
                 None => break,

@@ -127,11 +127,12 @@ impl Engine {
     }
 
     fn receive(&mut self, port: usize, most: usize) {
-        let now = now();
         for _ in 0..most {
             let Some(frame) = socket::receive(&self.ports[port], &mut self.buffer) else {
                 return;
             };
+            // Read after the frame has come, or its delay would begin before it did.
+            let now = now();
             let (ports, pcap) = (&self.ports, &mut self.pcap);
             self.fabric.frame(now, port, frame, &mut |dst, frame| {
                 deliver(now, ports, pcap, dst, frame)
