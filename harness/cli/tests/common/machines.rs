@@ -210,7 +210,7 @@ impl SshHosts {
         const LOOK: &str = "iptables-save 2>/dev/null | grep SPLITBRAIN; ip6tables-save 2>/dev/null | grep SPLITBRAIN; \
             tc qdisc show | grep 5b1d; cat /var/lib/splitbrain/ledger* 2>/dev/null; \
             for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ 2>/dev/null | grep -q ^SPLITBRAIN_RUN= && echo $p $(tr '\\0' ' ' < $p/cmdline); \
-            tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q 'splitbrain steward' && echo $p steward; done; true";
+            tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q 'splitbrain stewar[d]' && echo $p steward; done; true";
         self.exec(name, LOOK).lines().map(str::to_string).collect()
     }
 
