@@ -1,8 +1,15 @@
 //! The README is true: every command in it runs, with the exit code that it says.
 mod common;
+#[path = "common/machines.rs"]
+mod machines;
+
 use common::Bench;
+use machines::{SshHosts, base_image};
 
 const README: &str = include_str!("../../../README.md");
+
+/// The machines that the README calls its own.
+const README_HOSTS: &str = "root@10.0.0.1,root@10.0.0.2,root@10.0.0.3,root@10.0.0.4";
 
 /// The lines of all fenced blocks of one language.
 fn blocks(language: &str) -> Vec<String> {
@@ -27,10 +34,24 @@ fn every_command_runs_as_it_says() {
     assert_eq!(plans.len(), 1);
     std::fs::write(bench.dir.path().join("plan.toml"), &plans[0]).unwrap();
     let mut ran = 0;
+    let mut hosts = None;
     for line in blocks("sh").iter().flat_map(|b| b.lines()) {
         let (command, comment) = line.split_once('#').unwrap_or((line, ""));
         let code = comment.trim().strip_prefix("exit ").map_or(0, |c| c.parse().unwrap());
         let command = command.trim().replace("cargo run --release -- run", "splitbrain run");
+        // The README's names for what every reader has his own of.
+        if command == "environments/docker/base-image my-debian" {
+            base_image();
+            continue;
+        }
+        let command = command.replace("my-debian", machines::BASE);
+        let command = if command.contains(README_HOSTS) {
+            let flags = hosts.get_or_insert_with(|| SshHosts::start(4)).flags(4);
+            let command = command.replace("--env ssh --hosts", "--hosts");
+            command.replace(&format!("--hosts {README_HOSTS}"), &flags)
+        } else {
+            command
+        };
         if let Some(rest) = command.strip_prefix("splitbrain ") {
             println!("{command}");
             // The README's paths are the project's.
@@ -45,6 +66,32 @@ fn every_command_runs_as_it_says() {
         }
     }
     assert!(ran >= 12, "{ran} commands");
+}
+
+#[test]
+fn the_table_of_faults_is_the_programs_own() {
+    let bench = Bench::new();
+    let listed = bench.run("list faults").exits(0).out;
+    let words = |text: &str| {
+        text.replace(['│', '|'], " ")
+            .split_whitespace()
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
+    let listed = words(&listed);
+    for place in ["sim", "local", "docker", "ssh", "vagrant"] {
+        let row = README
+            .lines()
+            .find(|line| line.starts_with(&format!("| {place} | ")))
+            .unwrap();
+        for cell in row.split('|').map(str::trim).filter(|cell| !cell.is_empty()) {
+            let short = cell.split(" (").next().unwrap();
+            assert!(
+                words(short).iter().all(|word| listed.contains(word)),
+                "{place}: {short}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn base_image() -> &'static str {
     let _one = MAKING.lock().unwrap_or_else(|e| e.into_inner());
     if try_sh("docker", &["image", "inspect", BASE]).is_none() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../environments/docker/base-image");
-        sh(script.to_str().unwrap(), &[BASE]);
+        sh(script.to_str().unwrap(), &[BASE, "openssh-server", "sudo", "procps"]);
     }
     BASE
 }
