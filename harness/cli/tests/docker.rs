@@ -98,7 +98,7 @@ fn the_election_recipe_runs_in_containers() {
     let history = bench.history("etcd-election");
     assert!(faults(&history) >= 1 && elections(&history) >= 1);
     assert_eq!(
-        verdict(&bench.verdicts("etcd-election"), "token-order")["validity"],
+        verdict(&bench.verdicts("etcd-election"), "storage-order")["validity"],
         "valid"
     );
     assert_eq!(left(), Vec::<String>::new());
