@@ -126,7 +126,7 @@ fn a_fault_that_does_not_act_is_noticed() {
             base_image()
         );
         let ran = bench.run(&line).exits(4);
-        assert!(ran.err.contains("fault"), "{sabotage}: {}", ran.err);
+        assert!(ran.err.contains("failed to inject"), "{sabotage}: {}", ran.err);
     }
     assert_eq!(left(), Vec::<String>::new());
 }

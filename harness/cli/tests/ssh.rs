@@ -104,7 +104,7 @@ fn a_fault_that_does_not_act_is_noticed() {
                 hosts.flags(3)
             ))
             .exits(4);
-        assert!(ran.err.contains("fault"), "{sabotage}: {}", ran.err);
+        assert!(ran.err.contains("failed to inject"), "{sabotage}: {}", ran.err);
         hosts.are_clean_within(Duration::from_secs(5));
     }
 }
