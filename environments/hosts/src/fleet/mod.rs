@@ -99,8 +99,8 @@ impl Fleet {
 
     fn meet(order: Order, remotes: &[Arc<dyn Remote>], network: Option<&str>) -> Result<Fleet> {
         let dir = logs::make_run_dir(&order.dir)?;
-        let met = meet::all(&order, remotes, network, &dir)?;
-        let endings = Arc::new(Endings::of(met.len()));
+        let endings = Arc::new(Endings::of(order.hosts.len()));
+        let met = meet::all(&order, remotes, network, &dir, &endings)?;
         let mut places = BTreeMap::new();
         let mut known = BTreeMap::new();
         for host in &met {
@@ -116,10 +116,9 @@ impl Fleet {
             .map(|host| host.greeting.program.clone())
             .unwrap_or_default();
         let shared_clocks = meet::shared_clocks(&met);
-        let lines = meet::lines(&met, &dir, &endings)?;
-        let hosts = met.into_iter().zip(lines).map(|(met, line)| {
+        let hosts = met.into_iter().map(|met| {
             let host = Host {
-                line,
+                line: met.line,
                 remote: met.remote,
                 greeting: met.greeting,
             };
