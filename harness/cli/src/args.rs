@@ -51,7 +51,7 @@ pub enum Command {
     /// Check what this machine can do, and say what to do where it cannot
     Doctor(DoctorArgs),
     /// End what a killed run may have left behind, here or on the machines named; touches only what carries our mark
-    Heal(HealArgs),
+    Heal(Box<HealArgs>),
     /// Print completions for a shell
     Completions {
         /// For which shell

@@ -190,12 +190,26 @@ fn a_sabotaged_fault_is_an_error_not_silence() {
         ("kill", "kill"),
         ("pause", "pause"),
         ("shape", "packet"),
+        ("clock", "clock"),
+        ("disk", "disk"),
     ] {
         let bench = Bench::new();
         let line = format!("run --time-limit 20s --every 500ms --faults {fault} --seed 7 --sabotage {sabotage}");
         let ran = bench.run(&line).exits(4);
         assert!(ran.err.contains("failed to inject"), "{sabotage}: {}", ran.err);
     }
+}
+
+#[test]
+fn clocks_and_disks_break_and_are_mended() {
+    let bench = Bench::new();
+    let line = "run --faults clock,disk --every 1500ms --lasting 1s --time-limit 15s --seed 6";
+    bench.run(line).exits(0);
+    assert!(faults(&bench.history("raft")) >= 4);
+    let ran = bench
+        .run("run --faults clock --clock host --every 1s --time-limit 5s --seed 1")
+        .exits(4);
+    assert!(ran.err.contains("clock = \"process\""), "{}", ran.err);
 }
 
 /// On real hosts a seed is a schedule and no more, so a few are tried; in simulation most 60 s seeds catch it.

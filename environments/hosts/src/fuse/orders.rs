@@ -103,7 +103,9 @@ impl Orders {
             saw,
         };
         let json = serde_json::to_vec(&proof).expect("plain data always becomes JSON");
-        let (new, place) = (self.folder.join("proof.new"), self.folder.join(PROOF));
+        // Through the mount: who waits for it watches there, and would not see what happens behind it.
+        let folder = self.at.join(FOLDER);
+        let (new, place) = (folder.join("proof.new"), folder.join(PROOF));
         if let Err(e) = fs::write(&new, json).and_then(|()| fs::rename(&new, &place)) {
             note!("the disk's proof could not be written: {e}");
         }
