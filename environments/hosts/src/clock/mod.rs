@@ -42,6 +42,8 @@ use words::{Truth, Words};
 
 /// What a rate must have brought before a second reading can show it, in nanoseconds.
 const SHOWS: f64 = 1e6;
+/// How often a second reading is taken that shows nothing.
+const READINGS: usize = 10;
 /// The longest wait for that.
 const WAIT: Duration = Duration::from_millis(50);
 /// How long a process may become one program after the other.
@@ -143,6 +145,7 @@ impl Clocks {
         let means = means(&skew, of, host::missing())?;
         let mut proofs = Vec::new();
         if means == Means::Host && !skew.is_none() {
+            self.sweeping = true;
             proofs.extend(self.restore_processes(processes)?);
             let undo = match self.host.take() {
                 Some(fault) => fault.undo,
@@ -159,7 +162,12 @@ impl Clocks {
             proofs.push(proof("host", fault.undo.restore()?));
         }
         if skew.is_none() {
+            self.skew = skew;
+            self.sweeping = true;
             proofs.extend(self.restore_processes(processes)?);
+            if proofs.is_empty() {
+                proofs.push(proof("host", "clocks true".to_string()));
+            }
         } else {
             self.words = self.words.next(&skew, &Truth::now());
             self.skew = skew;
@@ -182,8 +190,8 @@ impl Clocks {
         if self.host.is_some() || self.skew.is_none() {
             if self.sweeping {
                 // A child may have been made while its parent was restored.
-                self.sweeping = false;
-                self.restore_processes(processes)?;
+                let restored = self.restore_processes(processes)?;
+                self.sweeping = !restored.is_empty();
             }
             return Ok(());
         }
@@ -221,8 +229,14 @@ impl Clocks {
         if gain > 0.0 {
             // Time itself is what is waited for.
             std::thread::sleep(WAIT.min(Duration::from_nanos((SHOWS / gain) as u64)));
-            for (name, pid, _, second) in &mut seen {
-                *second = self.skew_process(name, *pid)?;
+            for (name, pid, first, second) in &mut seen {
+                // Again if so much time went by around a reading that it shows nothing.
+                for _ in 0..READINGS {
+                    *second = self.skew_process(name, *pid)?;
+                    if second.is_none_or(|second| self.drifts_show(first, &second)) {
+                        break;
+                    }
+                }
             }
         }
         let words = |(name, pid, first, second): (&String, Pid, Seen, Option<Seen>)| {
@@ -247,6 +261,7 @@ impl Clocks {
                 Ok(seen) => return Ok(Some(seen)),
                 // It has become another program, and is patched as that.
                 Err(Trouble::Gone) if begin.elapsed() < EXECS => {}
+                Err(Trouble::Gone) if Identity::of(pid).is_none() => break,
                 Err(trouble) => {
                     self.known.insert(pid.as_raw(), Known { identity, target: None });
                     let why = match trouble {
@@ -279,7 +294,15 @@ impl Clocks {
         Ok(seen)
     }
 
-    /// `realtime reads +1h and goes x2.00, monotonic true, stopped 0.9ms`.
+    fn drifts_show(&self, first: &Seen, second: &Seen) -> bool {
+        let readings = [words::REALTIME, words::MONOTONIC]
+            .into_iter()
+            .zip(first.readings.iter().zip(&second.readings));
+        let mut drifting = readings.filter(|(clock, _)| self.words.0[*clock].drifts());
+        drifting.all(|(_, (first, second))| first.drifted_until(second))
+    }
+
+    /// `realtime reads +1h and goes x2, monotonic true, stopped 0.9ms`.
     fn in_words(&self, first: &Seen, second: Option<&Seen>) -> String {
         let mut words = Vec::new();
         for (n, clock) in [words::REALTIME, words::MONOTONIC].into_iter().enumerate() {
@@ -294,7 +317,10 @@ impl Clocks {
                 word += " by turns";
             }
             if let (Some(second), true) = (second, entry.drifts()) {
-                word += &format!(" and goes x{:.2}", first.readings[n].rate_to(&second.readings[n]));
+                let rate = f64::from(self.skew.rate_ppm) / 1e6;
+                let shows = first.readings[n].drifted_until(&second.readings[n]);
+                word += &format!(" and goes x{rate}");
+                word += if shows { "" } else { " (too little to be seen so soon)" };
             }
             words.push(word);
         }
@@ -307,8 +333,6 @@ impl Clocks {
     fn restore_processes(&mut self, processes: &[(String, Pid)]) -> Result<Vec<Proof>, String> {
         let known = std::mem::take(&mut self.known);
         self.words = Words::default();
-        self.skew = Skew::default();
-        self.sweeping = true;
         let (mut proofs, mut errors) = (Vec::new(), Vec::new());
         for (name, pid) in processes {
             let known = known.get(&pid.as_raw());
@@ -327,9 +351,6 @@ impl Clocks {
                 Err(Trouble::Other(why)) => errors.push(format!("{name}: {why}")),
                 Err(Trouble::Busy) => errors.push(format!("{name}: pid {pid} is never at a good moment")),
             }
-        }
-        if proofs.is_empty() {
-            proofs.push(proof("host", "clocks true".to_string()));
         }
         if errors.is_empty() {
             Ok(proofs)

@@ -21,8 +21,10 @@ use std::time::{Duration, Instant};
 
 /// How long a process is tried to be caught at a moment at which it can be patched.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a program may take to get its vDSO.
+const BIRTH: Duration = Duration::from_millis(300);
 /// How long its own code is kept from being removed by a signal's handler that will return there.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Which program a process is: another one after each `exec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,10 +89,10 @@ impl Reading {
 }
 
 impl Reading {
-    /// How fast the clock went from this reading to a later one.
-    pub fn rate_to(&self, later: &Reading) -> f64 {
-        let truly = (later.from + later.to) - (self.from + self.to);
-        (later.read - self.read) as f64 / (truly as f64 / 2.0)
+    /// Whether the clock went at another rate than the true one from this reading to a later one, beyond doubt.
+    pub fn drifted_until(&self, later: &Reading) -> bool {
+        let passed = later.read - self.read;
+        !(later.from - self.to..=later.to - self.from).contains(&passed)
     }
 }
 
@@ -106,8 +108,15 @@ pub(super) struct Seen {
 impl Target {
     /// A process as it is, patched or not.
     pub fn of(pid: Pid) -> Result<Target, Trouble> {
-        let identity = Identity::of(pid).ok_or(Trouble::Gone)?;
-        Target::find(pid, identity)
+        let begin = Instant::now();
+        loop {
+            let identity = Identity::of(pid).ok_or(Trouble::Gone)?;
+            match vdso::place(pid.as_raw()) {
+                // In the middle of `exec` a process has no vDSO yet.
+                Ok(None) if begin.elapsed() < BIRTH => std::thread::sleep(Duration::from_millis(1)),
+                _ => return Target::find(pid, identity),
+            }
+        }
     }
 
     /// Whether it carries our mark, whoever has patched it.
@@ -246,7 +255,7 @@ impl Target {
     /// An error also if its clocks do not read as the words have it.
     pub fn give(&self, words: &Words, sabotage: bool) -> Result<Seen, Trouble> {
         let given = if sabotage { Words::default() } else { *words };
-        retry(PATIENCE, || {
+        let attempt = || -> Result<Seen, Trouble> {
             let plan = self.plan(&self.memory()?, &given)?;
             let still = self.hold(&plan.leave)?;
             for (at, bytes) in &plan.writes {
@@ -257,6 +266,9 @@ impl Target {
             let readings = readings?;
             self.compare(words, &readings)?;
             Ok(Seen { readings, held })
+        };
+        retry(PATIENCE, || {
+            attempt().map_err(|why| gone_or(self.pid, &self.identity, why))
         })
     }
 
@@ -317,7 +329,7 @@ impl Target {
         retry(PATIENCE, || match self.take_back(true) {
             // Some handler takes its time. True clocks first; our code waits for better days, and does no harm.
             Err(Trouble::Busy) if begin.elapsed() > LINGER => self.take_back(false),
-            other => other,
+            other => other.map_err(|why| gone_or(self.pid, &self.identity, why)),
         })
     }
 

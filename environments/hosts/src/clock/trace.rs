@@ -98,7 +98,9 @@ impl Still {
         if still.threads.is_empty() {
             return Err(Trouble::Gone);
         }
-        still.leave(bytes)?;
+        if !bytes.is_empty() {
+            still.leave(bytes)?;
+        }
         Ok(still)
     }
 
@@ -115,8 +117,7 @@ impl Still {
 
     /// Lets the process go on. How long it was held.
     pub fn release(mut self) -> Duration {
-        self.let_go();
-        self.since.elapsed()
+        self.let_go()
     }
 
     /// Seizes the threads that were not; how many that were.
@@ -168,13 +169,16 @@ impl Still {
             };
             if begin.elapsed() > SOON && inside(self.pid, first.tid).is_some() {
                 first.state = State::Inside;
+            } else if begin.elapsed() > SOON && thread_is_dead(self.pid, first.tid) {
+                // Its end cannot be seen while other threads of a process that was killed are traced.
+                return Err(Trouble::Gone);
             } else if begin.elapsed() > PATIENCE {
                 let (pid, tid) = (self.pid, first.tid);
                 return Err(Trouble::Other(format!(
                     "stop thread {tid} of pid {pid}: it did not in {PATIENCE:?}"
                 )));
             }
-            std::thread::yield_now();
+            give_way();
         }
     }
 
@@ -223,8 +227,8 @@ impl Still {
     fn returns_there(&self, stack: u64, stands: impl Fn(u64) -> bool) -> bool {
         let mut bytes = vec![0; FRAME];
         let got = self.memory.read_at(&mut bytes, stack).unwrap_or(0);
-        let words = bytes[..got].as_chunks::<8>().0.iter();
-        words.map(|word| u64::from_ne_bytes(*word)).any(stands)
+        let mut words = bytes[..got].as_chunks::<8>().0.iter();
+        words.any(|word| stands(u64::from_ne_bytes(*word)))
     }
 
     /// Makes one thread call `function(first, second)` by way of the trampoline, with a stack below its own of which nothing
@@ -232,7 +236,14 @@ impl Still {
     pub fn call(&self, tid: i32, trampoline: u64, function: u64, first: u64) -> Result<(u64, [u8; 16]), Trouble> {
         const STACK: u64 = 512;
         let odd = |what: &str, e: &dyn std::fmt::Display| Trouble::Other(format!("{what} pid {}: {e}", self.pid));
-        let own = Regs::of(tid).map_err(|e| odd("read registers of", &e))?;
+        let gone = |what: &str, e: Errno| {
+            if e == Errno::ESRCH {
+                Trouble::Gone
+            } else {
+                odd(what, &e)
+            }
+        };
+        let own = Regs::of(tid).map_err(|e| gone("read registers of", e))?;
         // Beyond the red zone, which the thread may use below its stack pointer.
         let low = (own.stack() - 128 - STACK) & !15;
         let mut kept = [0; STACK as usize];
@@ -240,12 +251,12 @@ impl Still {
             .read_exact_at(&mut kept, low)
             .map_err(|e| odd("read the stack of", &e))?;
         let result = low + STACK - 32;
-        let quiet = Quiet::begin(self.pid, tid).map_err(|e| odd("silence signals of", &e))?;
+        let quiet = Quiet::begin(self.pid, tid).map_err(|e| gone("silence signals of", e))?;
         let run = || -> Result<_, Trouble> {
             let call = own.calling(trampoline, function, [first, result], low + STACK - 64);
-            call.set(tid).map_err(|e| odd("set registers of", &e))?;
+            call.set(tid).map_err(|e| gone("set registers of", e))?;
             quiet.until_trap(libc::PTRACE_CONT)?;
-            let after = Regs::of(tid).map_err(|e| odd("read registers of", &e))?;
+            let after = Regs::of(tid).map_err(|e| gone("read registers of", e))?;
             let mut bytes = [0; 16];
             self.memory
                 .read_exact_at(&mut bytes, result)
@@ -253,7 +264,7 @@ impl Still {
             Ok((after.returned(), bytes))
         };
         let got = run();
-        let restored = own.set(tid).map_err(|e| odd("restore registers of", &e));
+        let restored = own.set(tid).map_err(|e| gone("restore registers of", e));
         let written = self
             .memory
             .write_all_at(&kept, low)
@@ -264,24 +275,26 @@ impl Still {
         Ok(got)
     }
 
-    fn let_go(&mut self) {
+    /// Returns how long those stood that could be stopped.
+    fn let_go(&mut self) -> Duration {
         // Those that stand first: they need not wait for the others.
-        self.threads.sort_by_key(|thread| thread.state != State::Stopped);
-        let begin = Instant::now();
-        for thread in self.threads.drain(..) {
-            if thread.state == State::Stopped {
-                // An error means that it was killed.
-                let _ = request(libc::PTRACE_DETACH, thread.tid, 0, 0);
-                continue;
+        let detach = |tid| request(libc::PTRACE_DETACH, tid, 0, 0).is_ok();
+        self.threads
+            .retain(|thread| thread.state != State::Stopped || !detach(thread.tid));
+        let (held, begin) = (self.since.elapsed(), Instant::now());
+        loop {
+            // What is left waits for its disk, or was killed. An end has to be seen here, or the process never ends for its
+            // parent; and the first thread's cannot be seen before all others' were.
+            self.threads.retain(|thread| !let_go_if_it_stands(self.pid, thread.tid));
+            if self.threads.is_empty() {
+                return held;
             }
-            // There is no waiting for a thread with an end to the waiting.
-            while !let_go_if_it_stands(self.pid, thread.tid) {
-                if begin.elapsed() > DISK {
-                    LATE.with_borrow_mut(|late| late.push((self.pid, thread.tid)));
-                    break;
-                }
-                std::thread::sleep(Duration::from_micros(100));
+            if begin.elapsed() > DISK {
+                let late = self.threads.drain(..).map(|thread| (self.pid, thread.tid));
+                LATE.with_borrow_mut(|all| all.extend(late));
+                return held;
             }
+            give_way();
         }
     }
 }
@@ -356,10 +369,12 @@ impl Quiet {
                 // A stop signal, or our own asking that came late: neither moves the thread.
                 Event::Stop => go_on()?,
                 Event::Ended => return Err(Trouble::Gone),
+                // Its end cannot be seen while other threads of a process that was killed are traced.
+                Event::None if begin.elapsed() > SOON && thread_is_dead(pid, tid) => return Err(Trouble::Gone),
                 Event::None if begin.elapsed() > PATIENCE => {
                     return Err(Trouble::Other(format!("thread {tid} of pid {pid} never came back")));
                 }
-                Event::None => std::thread::yield_now(),
+                Event::None => give_way(),
             }
         }
     }
@@ -374,6 +389,12 @@ impl Drop for Quiet {
             let _ = nix::sys::signal::kill(Pid::from_raw(self.pid), Signal::SIGSTOP);
         }
     }
+}
+
+/// Lets others run for a moment. There is no waiting for a thread with an end to the waiting, and who only yields is in the
+/// way of those that are to stop.
+fn give_way() {
+    std::thread::sleep(Duration::from_micros(5));
 }
 
 fn request(request: libc::c_uint, tid: i32, address: usize, data: i32) -> Result<(), Errno> {
