@@ -191,6 +191,25 @@ fn a_power_cut_ends_the_writer_and_takes_back_what_it_had_not_synced() {
 }
 
 #[test]
+fn who_writes_nothing_is_ended_all_the_same() {
+    let mut rig = Rig::new(false);
+    let script = "exec 3> held; printf unsynced >&3; exec sleep 1000";
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(rig.at())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    while fs::read(rig.at().join("held")).unwrap_or_default().len() < 8 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let saw = rig.order(Disk::default(), Unsynced::Lost).unwrap();
+    assert_eq!(saw, "8 unsynced bytes lost, no write under way");
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    assert_eq!(fs::read(rig.at().join("held")).unwrap(), b"");
+}
+
+#[test]
 fn under_sabotage_every_order_is_seen_not_to_act() {
     let mut rig = Rig::new(true);
     let slow = Disk {

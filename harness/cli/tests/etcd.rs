@@ -16,6 +16,29 @@ fn etcds_own_raft_keeps_one_leader_per_term() {
     );
 }
 
+/// Needs root, or a /dev/fuse that everybody may open.
+#[test]
+fn etcd_on_a_disk_that_breaks_keeps_its_promises() {
+    let bench = Bench::new();
+    let script: String = [
+        "disk = { full = true }",
+        "disk = { sync-delay = \"150ms\" }",
+        "unsynced = \"lost\"",
+        "unsynced = \"torn\"",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(n, what)| {
+        let at = 3 * n + 1;
+        format!("[[script]]\nat = \"{at}s\"\nlasting = \"1s\"\nfault = \"disk\"\ntarget = \"host:n1\"\n{what}\n")
+    })
+    .collect();
+    let plan = format!("system = \"etcd\"\nenvironment = \"local\"\ntime-limit = \"14s\"\n{script}");
+    std::fs::write(bench.dir.path().join("plan.toml"), plan).unwrap();
+    bench.run("run plan.toml --seed 3").exits(0);
+    assert_eq!(faults(&bench.history("etcd")), 4);
+}
+
 #[test]
 fn a_server_that_talks_garbage_and_dies_ends_the_run_and_is_named() {
     use std::os::unix::fs::PermissionsExt;

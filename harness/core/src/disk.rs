@@ -39,6 +39,8 @@ use std::path::{Path, PathBuf};
 pub const FOLDER: &str = ".disk";
 /// Made by the layer; one line, its name.
 pub const READY: &str = "ready";
+/// The name of a layer that outlives the processes on it, and so proves an order after their end too.
+pub const MOUNTED: &str = "a file system in user space\n";
 /// A [`DiskOrder`] as JSON.
 pub const ORDER: &str = "order.json";
 /// A [`DiskProof`] as JSON.

@@ -288,7 +288,10 @@ impl Filesystem for Files {
         self.enter(made, parent, name, reply);
     }
 
-    fn open(&mut self, _: &Request<'_>, ino: u64, flags: i32, reply: ReplyOpen) {
+    fn open(&mut self, req: &Request<'_>, ino: u64, flags: i32, reply: ReplyOpen) {
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            self.volume.opened_by(req.pid());
+        }
         let opened = self.node(ino).and_then(|node| {
             let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
             // Written files are read as well: what a write overwrites is remembered.
@@ -319,7 +322,7 @@ impl Filesystem for Files {
 
     fn create(
         &mut self,
-        _: &Request<'_>,
+        req: &Request<'_>,
         parent: u64,
         name: &OsStr,
         mode: u32,
@@ -327,6 +330,7 @@ impl Filesystem for Files {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        self.volume.opened_by(req.pid());
         match self.create_file(parent, name, mode, flags) {
             Ok((attr, handle)) => reply.created(&TTL, &attr, 0, handle, 0),
             Err(e) => reply.error(number(&e)),
@@ -387,11 +391,9 @@ impl Filesystem for Files {
             Ok(Fate::Written) => reply.written(length),
             Ok(Fate::Refused(error)) => reply.error(error),
             Ok(Fate::Cut) => {
-                // SAFETY: a system call without memory. The writer waits for this very reply, so the pid is still its own;
-                // zero would be a writer outside our pid namespace, and our own process group.
-                if req.pid() > 1 {
-                    unsafe { libc::kill(req.pid() as i32, libc::SIGKILL) };
-                }
+                // Before the reply: the writer sees nothing of what comes after the power.
+                self.volume.opened_by(req.pid());
+                self.volume.end_writers();
                 reply.error(libc::EIO);
             }
             Err(e) => reply.error(number(&e)),

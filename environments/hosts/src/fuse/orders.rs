@@ -3,9 +3,10 @@
 //! Orders are awaited in the backing directory (inotify). Their effect is looked for through the mount, at a file that only
 //! this looks at: a probe write, a probe sync. The folder of orders itself is exempt from every fault.
 use super::volume::Volume;
+use crate::processes::tree::{Process, Stat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use splitbrain_core::disk::{FOLDER, IDLE, ORDER, PROOF, READY};
+use splitbrain_core::disk::{FOLDER, IDLE, MOUNTED, ORDER, PROOF, READY};
 use splitbrain_core::{Disk, DiskOrder, DiskProof, Nanos, Unsynced};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What the layer calls itself.
-const NAME: &str = "a file system in user space\n";
 /// What probes are written to, in the mount's root.
 pub(super) const PROBE: &str = ".disk-probe";
 /// Most probe syncs: enough to see one in twenty-five fail with a doubt of one in a billion.
@@ -52,7 +51,7 @@ pub(super) fn watch(backing: &Path, at: &Path, volume: Arc<Volume>) -> Result<Wa
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(|e| failed(e.into()))?;
     let events = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE;
     inotify.add_watch(&folder, events).map_err(|e| failed(e.into()))?;
-    fs::write(folder.join(READY), NAME).map_err(failed)?;
+    fs::write(folder.join(READY), MOUNTED).map_err(failed)?;
     let (stopped, stop) = io::pipe().map_err(failed)?;
     let mut orders = Orders {
         folder,
@@ -114,6 +113,9 @@ impl Orders {
     /// A cut comes with the next write, or after a while without one; in sabotage it does not come.
     fn await_cut(&self) -> Result<String, String> {
         let deadline = Instant::now() + Duration::from(IDLE);
+        if !self.volume.is_cutting() {
+            return Err("no power is cut".to_string());
+        }
         loop {
             if let Some(took) = self.volume.took() {
                 return Ok(took);
@@ -122,6 +124,14 @@ impl Orders {
                 break;
             }
             std::thread::sleep(Duration::from_millis(2));
+        }
+        // Nobody writes: all end first, so that nothing is written after what is taken back.
+        let gone =
+            |writer: &Process| Stat::of(writer.pid).map_or(true, |stat| stat.is_dead() || stat.process() != *writer);
+        let writers = self.volume.end_writers();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !writers.iter().all(gone) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
         }
         let idle = self.volume.cut_now();
         idle.or_else(|| self.volume.took())

@@ -1,8 +1,10 @@
 //! What a disk does to writes and syncs, and what a power cut takes back.
+use crate::processes::tree::{Process, Stat};
+use nix::sys::signal::Signal;
 use rand::RngExt;
 use splitbrain_core::seed::{self, Rng};
 use splitbrain_core::{Disk, Unsynced};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -11,6 +13,9 @@ use std::time::Duration;
 
 /// Most bytes of unsynced writes that can be taken back.
 pub(super) const MOST: usize = 64 << 20;
+
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR: u64 = 512;
 
 /// What stood where a write went.
 struct Undo {
@@ -41,6 +46,8 @@ struct State {
     undo: VecDeque<Undo>,
     bytes: usize,
     serial: u64,
+    /// Who opened a file to write since the last cut.
+    writers: BTreeSet<Process>,
     rng: Rng,
 }
 
@@ -59,6 +66,7 @@ impl Volume {
             undo: VecDeque::new(),
             bytes: 0,
             serial: 0,
+            writers: BTreeSet::new(),
             rng: seed::stream(seed, "disk"),
         };
         Volume {
@@ -81,6 +89,12 @@ impl Volume {
         }
     }
 
+    /// Whether a cut was ordered, whether or not it has come.
+    pub fn is_cutting(&self) -> bool {
+        let state = self.lock();
+        state.cut != Unsynced::Kept || state.took.is_some()
+    }
+
     /// Whether there is room.
     pub fn has_room(&self) -> bool {
         !self.lock().disk.full
@@ -89,6 +103,25 @@ impl Volume {
     /// What a cut has taken back, once.
     pub fn took(&self) -> Option<String> {
         self.lock().took.take()
+    }
+
+    /// A thread of some process opened a file to write. Our own probes are nobody's.
+    pub fn opened_by(&self, thread: u32) {
+        // A writer from outside our pid namespace has no number here, and is none of those that are to end.
+        let writer = i32::try_from(thread).ok().filter(|thread| *thread > 0).and_then(writer);
+        if let Some(writer) = writer.filter(|writer| writer.pid != std::process::id() as i32) {
+            self.lock().writers.insert(writer);
+        }
+    }
+
+    /// Ends everybody who has written here, as the end of the power does. They may take a moment to be gone.
+    pub fn end_writers(&self) -> BTreeSet<Process> {
+        let writers = std::mem::take(&mut self.lock().writers);
+        for writer in &writers {
+            // Who is gone already is not there to be ended.
+            let _ = writer.signal(Signal::SIGKILL);
+        }
+        writers
     }
 
     /// Cuts the power now, nobody being in a write. Returns what was taken back; `None` if a write has met the cut already.
@@ -110,7 +143,10 @@ impl Volume {
         let mut state = self.lock();
         if state.cut != Unsynced::Kept {
             let lost = state.take_back();
-            let kept = if state.cut == Unsynced::Torn { data.len() / 2 } else { 0 };
+            // Disks write whole sectors; programs rely on that.
+            let half = (offset + data.len() as u64 / 2) / SECTOR * SECTOR;
+            let torn = half.saturating_sub(offset) as usize;
+            let kept = if state.cut == Unsynced::Torn { torn } else { 0 };
             file.write_all_at(&data[..kept], offset)?;
             state.cut = Unsynced::Kept;
             let lost = lost + data.len() - kept;
@@ -166,6 +202,13 @@ impl Volume {
         });
         Ok(())
     }
+}
+
+/// The process of a thread.
+fn writer(thread: i32) -> Option<Process> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    Some(Stat::of(group.trim().parse().ok()?).ok()?.process())
 }
 
 impl State {
@@ -230,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_cut_takes_back_what_was_not_synced_and_nothing_else() {
-        for (cut, tail) in [(Unsynced::Lost, &b""[..]), (Unsynced::Torn, &b"la"[..])] {
+        for (cut, kept) in [(Unsynced::Lost, 0), (Unsynced::Torn, 498)] {
             let volume = Volume::new(1, false);
             let file = file(b"durable");
             written(&volume, &file, 7, b" synced");
@@ -239,8 +282,9 @@ mod tests {
             written(&volume, &file, 14, b" gone");
             volume.resize(1, &file, 3).unwrap();
             volume.order(Disk::default(), cut);
-            assert!(matches!(written(&volume, &file, 14, b"last"), Fate::Cut));
-            assert_eq!(content(&file), [b"durable synced", tail].concat());
+            // To the last whole sector of its first half.
+            assert!(matches!(written(&volume, &file, 14, &[b'x'; 1_100]), Fate::Cut));
+            assert_eq!(content(&file), [b"durable synced", &vec![b'x'; kept][..]].concat());
             assert!(volume.took().unwrap().contains("unsynced bytes lost"));
             assert!(
                 matches!(written(&volume, &file, 0, b"x"), Fate::Written),

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::unistd::Pid;
-use splitbrain_core::disk::{self, FOLDER, ORDER, PROOF, READY};
+use splitbrain_core::disk::{self, FOLDER, MOUNTED, ORDER, PROOF, READY};
 use splitbrain_core::{Disk, DiskOrder, DiskProof, Name, Proof, Unsynced};
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,6 +30,8 @@ struct Target {
     /// Of the process, if it runs.
     pid: Option<Pid>,
     order: DiskOrder,
+    /// Whether the layer outlives the process: then its proof comes in any case.
+    outlives: bool,
     /// Sees the proof come.
     watch: Inotify,
 }
@@ -166,6 +168,7 @@ impl Target {
             dir: dir.to_path_buf(),
             pid,
             order: order(next),
+            outlives: fs::read_to_string(disk::file(dir, READY)).is_ok_and(|name| name == MOUNTED),
             watch,
         })
     }
@@ -196,6 +199,7 @@ impl Target {
             if let Some(proof) = proof.filter(|proof| proof.generation == self.order.generation) {
                 return proof.saw.map_err(|why| format!("{}: {why}", self.who()));
             }
+            let runs = runs || self.outlives;
             if !runs && self.order.disk.is_healthy() && self.order.cut.is_kept() {
                 // By the fault that is healed here, as it may; the order stands for its next life.
                 return Ok("ended on its bad disk and will start with a healthy one".to_string());
