@@ -60,7 +60,7 @@ impl Regs {
         regs.rax = function;
         [regs.rdi, regs.rsi] = arguments;
         regs.rsp = stack;
-        // Not inside a system call any more, or the kernel would restart it here and now.
+        // Not inside a system call any more, so that the kernel restarts none, whatever the result's register holds.
         regs.orig_rax = u64::MAX;
         // Strings go upwards in functions.
         regs.eflags &= !0x400;
