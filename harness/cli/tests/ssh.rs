@@ -91,6 +91,8 @@ fn a_fault_that_does_not_act_is_noticed() {
         ("shape", "fault = \"packet\"\npackets = { delay = \"50ms\" }"),
         ("clock", "fault = \"clock\"\nclock = { offset = \"1h\" }"),
         ("pause", "fault = \"pause\""),
+        ("kill", "fault = \"kill\""),
+        ("disk", "fault = \"disk\"\ndisk = { full = true }"),
     ] {
         let bench = Bench::new();
         let plan = format!(
