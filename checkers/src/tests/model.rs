@@ -266,13 +266,8 @@ impl Model {
         self.faults += 1;
         let name = self.hosts[host].name;
         let hosts = vec![name];
-        let step = fault(
-            self.faults,
-            Action::Kill {
-                hosts,
-                unsynced: Default::default(),
-            },
-        );
+        let unsynced = Default::default();
+        let step = fault(self.faults, Action::Kill { hosts, unsynced });
         self.put(self.now, Process::Nemesis, Kind::Invoke, Body::Fault(step.clone()));
         let confirmed = self.now + 1 + self.chance.below(DELAY);
         self.put(confirmed, Process::Nemesis, Kind::Ok, Body::Fault(step));
