@@ -300,7 +300,10 @@ fn clocks_of_processes_go_wrong_and_right() {
     let place = Place::new();
     let mut agent = Agent::new(&place);
     let script = "read x; while read x; do date +%s; done";
-    let (_, stream) = agent.start(&place, &["bash", "-c", &format!("sleep 1000 & {script}")]);
+    // It says when the process that it starts is the one that is looked for below.
+    let fork = "sleep 1000 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; echo forked";
+    let (_, stream) = agent.start(&place, &["bash", "-c", &format!("{fork}; {script}")]);
+    assert_eq!(agent.line(stream + 1), "forked");
     agent.write(stream, b"\n");
     let hour = Skew {
         offset: splitbrain_core::time::Offset(3600 * 1_000_000_000),
