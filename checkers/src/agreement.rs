@@ -146,6 +146,13 @@ pub(crate) fn names(hosts: impl IntoIterator<Item = Name>) -> String {
     }
 }
 
+/// `, in epoch 5`; nothing where the system has no epochs.
+pub(crate) fn in_epoch(epoch: Epoch) -> String {
+    epoch
+        .known()
+        .map_or(String::new(), |epoch| format!(", in epoch {epoch}"))
+}
+
 /// The bound within which a leader and agreement must come about, if one was promised.
 pub(crate) fn bound(law: &Law) -> Option<Nanos> {
     [Guarantee::Recovery, Guarantee::FinalAgreement]
@@ -233,7 +240,7 @@ impl Checker for FinalAgreement {
         match self.look.judge() {
             Look::Agreed(Leader { host, epoch, .. }) => {
                 let hosts = count(self.look.answers.len() as u64, "host", "hosts");
-                let summary = format!("in the last look all {hosts} agreed on {host} in epoch {epoch}");
+                let summary = format!("in the last look all {hosts} agreed on {host}{}", in_epoch(epoch));
                 Verdict::new(self.name(), summary, Vec::new())
             }
             Look::Silent(silent) => self.unknown(&format!("{} did not answer in the last look", names(silent))),

@@ -7,13 +7,15 @@
 //!
 //! No sound system with a fenced storage can do either. The storage refuses a lower token; and a new leader looks at it
 //! under its own token before it writes, so nothing with a lower token comes in between what it read and what it writes.
+//! A guarded storage takes a write only while its writer's key is there, and whoever leads next looks when it is gone.
 //! The order is the storage's sequence, so no delay of lines or answers matters. The writer's own earlier writes are no
 //! lost updates: it knows of them, whether they were acknowledged or not.
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
 use crate::reigns::Reigns;
 use crate::service::Pauses;
-use crate::storage_order::StorageLife;
+use crate::storage_order::{StorageLife, is_stale};
+use splitbrain_core::plan::Storage;
 use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Reign, Token, Verdict};
 use std::collections::BTreeMap;
 
@@ -61,6 +63,7 @@ type Pair = ((Name, Token), (Name, Token));
 pub(crate) struct Damage {
     law: Law,
     life: StorageLife,
+    guarded: bool,
     accepted: u64,
     rejected: u64,
     highest: Option<Write>,
@@ -84,6 +87,7 @@ impl Damage {
         Damage {
             law: Law::new(header),
             life: StorageLife::new(header),
+            guarded: header.plan.storage == Storage::Guarded,
             accepted: 0,
             rejected: 0,
             highest: None,
@@ -153,10 +157,10 @@ impl Damage {
             Body::Started { host, .. } => {
                 self.deposed.remove(&host);
             }
-            Body::Write { value, .. } if event.kind == Kind::Invoke => {
+            Body::Write { value, .. } | Body::Run { job: value, .. } if event.kind == Kind::Invoke => {
                 self.asked.insert(value, Mark::of(event));
             }
-            Body::Write { value, .. } if event.kind == Kind::Fail => {
+            Body::Write { value, .. } | Body::Run { job: value, .. } if event.kind == Kind::Fail => {
                 self.asked.remove(&value);
             }
             _ => {}
@@ -297,7 +301,12 @@ impl Checker for Damage {
                 self.rejected += 1;
                 self.asked.remove(&value);
             }
-            Body::Write { value, .. } if event.kind == Kind::Ok => {
+            Body::Write { .. } | Body::Run { .. } | Body::Next { .. } if self.guarded && event.kind == Kind::Fail => {
+                self.rejected += u64::from(is_stale(event));
+            }
+            Body::Write { value, .. } | Body::Run { job: value, .. } | Body::Next { id: Some(value), .. }
+                if event.kind == Kind::Ok =>
+            {
                 if let Some(pair) = self.watched.remove(&value)
                     && let Some(run) = self.stale.get_mut(&pair)
                 {

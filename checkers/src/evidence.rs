@@ -1,8 +1,9 @@
 //! What a history proves about beliefs, and how grave a broken guarantee is.
 //!
 //! **Beliefs.** Only two kinds of event bind an epoch to a leader: an `elected` line, and an answer to `observe` whose
-//! role is leader. Both come from the believer itself and name role, epoch, token and reign of one instant. What a
-//! follower says of somebody else is no claim: status APIs pair the current leader with an old term.
+//! role is leader. Both come from the believer itself and name role, epoch, token and reign of one instant. An `acquire`
+//! that is `ok` names a reign and its token, and so claims what the `elected` line of that reign said; without that line it
+//! is no claim. What a follower says of somebody else is no claim: status APIs pair the current leader with an old term.
 //! An answer was true at some instant between its invocation and its completion; an `elected` line was true at some
 //! instant before it arrived. Nothing else is known of the instant, and no clock but control's is used.
 //!
@@ -64,11 +65,15 @@ impl Belief {
         match self.status {
             Status {
                 role: Role::Leader,
-                epoch: Some(epoch),
+                epoch,
                 reign: Some(reign),
                 token,
                 ..
-            } => Some(Claim { reign, epoch, token }),
+            } => Some(Claim {
+                reign,
+                epoch: epoch.unwrap_or(Epoch::NONE),
+                token,
+            }),
             _ => None,
         }
     }
@@ -79,6 +84,8 @@ impl Belief {
 pub(crate) struct Beliefs {
     lives: BTreeMap<Name, u32>,
     open: BTreeMap<u32, (Mark, Name, u32)>,
+    /// The newest reign of each host's present life, and its epoch.
+    elected: BTreeMap<Name, (Reign, Epoch)>,
 }
 
 impl Beliefs {
@@ -88,6 +95,7 @@ impl Beliefs {
         match event.body {
             Body::Started { host, incarnation } => {
                 self.lives.insert(host, incarnation);
+                self.elected.remove(&host);
                 None
             }
             Body::Elected {
@@ -95,25 +103,27 @@ impl Beliefs {
                 epoch,
                 token,
                 reign,
-            } => Some(Belief {
-                host,
-                incarnation: self.life(host),
-                asked: None,
-                learnt,
-                status: Status {
-                    role: Role::Leader,
-                    epoch: Some(epoch),
-                    token,
-                    reign: Some(reign),
-                    leader: Some(host),
-                },
-            }),
-            Body::Observe { host, answer } => self.observe(event, host, answer),
+            } => {
+                self.elected.insert(host, (reign, epoch));
+                Some(Belief {
+                    host,
+                    incarnation: self.life(host),
+                    asked: None,
+                    learnt,
+                    status: leads(host, epoch, token, reign),
+                })
+            }
+            Body::Observe { host, answer } => self.answer(event, host, answer),
+            Body::Acquire { host, reign, token } => {
+                let elected = self.elected.get(&host).filter(|(newest, _)| Some(*newest) == reign);
+                let held = elected.map(|(reign, epoch)| leads(host, *epoch, token, *reign));
+                self.answer(event, host, held)
+            }
             _ => None,
         }
     }
 
-    fn observe(&mut self, event: &Event, host: Name, answer: Option<Status>) -> Option<Belief> {
+    fn answer(&mut self, event: &Event, host: Name, answer: Option<Status>) -> Option<Belief> {
         let Process::Client(client) = event.process else {
             return None;
         };
@@ -136,6 +146,16 @@ impl Beliefs {
 
     fn life(&self, host: Name) -> u32 {
         self.lives.get(&host).copied().unwrap_or(0)
+    }
+}
+
+fn leads(host: Name, epoch: Epoch, token: Option<Token>, reign: Reign) -> Status {
+    Status {
+        role: Role::Leader,
+        epoch: epoch.known(),
+        token,
+        reign: Some(reign),
+        leader: Some(host),
     }
 }
 

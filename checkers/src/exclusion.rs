@@ -40,7 +40,7 @@ impl Writes {
             (_, Body::Started { host, incarnation }) => {
                 self.lives.insert(*host, *incarnation);
             }
-            (Process::Client(client), Body::Write { host, token, .. }) => {
+            (Process::Client(client), Body::Write { host, token, .. } | Body::Run { host, token, .. }) => {
                 let life = self.lives.get(host).copied().unwrap_or(0);
                 if event.kind == Kind::Invoke {
                     self.open.insert(client, (mark, *host, life));

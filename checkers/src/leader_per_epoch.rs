@@ -42,7 +42,9 @@ impl Checker for LeaderPerEpoch {
         let Some(belief) = self.beliefs.event(event) else {
             return;
         };
-        let Some(claim) = belief.claim() else { return };
+        let Some(claim) = belief.claim().filter(|claim| !claim.epoch.is_none()) else {
+            return;
+        };
         self.claims += 1;
         let (host, epoch) = (belief.host, claim.epoch);
         let leaders = self.leaders.entry(epoch).or_default();
@@ -70,9 +72,11 @@ impl Checker for LeaderPerEpoch {
     fn finish(&mut self) -> Verdict {
         let epochs = self.leaders.len() as u64;
         if epochs == 0 {
-            return self
-                .law
-                .nothing(self.name(), Guarantee::LeaderPerEpoch, "nobody was seen to lead");
+            return self.law.nothing(
+                self.name(),
+                Guarantee::LeaderPerEpoch,
+                "nobody was seen to lead in an epoch",
+            );
         }
         let shared = self.leaders.values().filter(|l| l.len() > 1).count() as u64;
         let summary = if shared == 0 {

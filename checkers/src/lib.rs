@@ -18,9 +18,13 @@ mod applied;
 mod coverage;
 mod damage;
 mod evidence;
+mod exactly_once;
 mod exclusion;
 mod figures;
+mod ids;
 mod leader_per_epoch;
+mod linear;
+mod lock;
 mod lock_out;
 mod observers;
 mod real_time;
@@ -33,8 +37,9 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+use ids::Ids;
 use real_time::{RealTime, Which};
-use splitbrain_core::plan::Storage;
+use splitbrain_core::plan::{Storage, Workload};
 use splitbrain_core::{Checker, Event, Guarantee, Header, Holds, HostRole, Verdict};
 
 /// The checkers that apply to a history with this header: its promises, its hosts, its plan.
@@ -58,15 +63,27 @@ pub fn all(header: &Header) -> Vec<Box<dyn Checker>> {
     if promised(Guarantee::TokenPerReign) || storage {
         checkers.push(Box::new(tokens::TokenPerReign::new(header)));
     }
-    if promised(Guarantee::TokensInRealTime) {
+    // Tokens that fall from one holder of a lock to the next make it no lock, promised or not.
+    if promised(Guarantee::TokensInRealTime) || header.plan.workload == Workload::Lock {
         checkers.push(Box::new(RealTime::new(header, Which::Tokens)));
     }
-    if storage && header.plan.rate > 0.0 {
+    // The register's clients write nothing to the storage.
+    if storage && header.plan.rate > 0.0 && header.plan.workload != Workload::Register {
         checkers.push(Box::new(storage_order::StorageOrder::new(header)));
         checkers.push(Box::new(damage::Damage::new(header)));
         if header.plan.storage == Storage::Fenced {
             checkers.push(Box::new(lock_out::LockOut::new(header)));
         }
+    }
+    match header.plan.workload {
+        Workload::Leadership => {}
+        Workload::Sequence => {
+            checkers.push(Box::new(Ids::new(header, ids::Which::Unique)));
+            checkers.push(Box::new(Ids::new(header, ids::Which::Rising)));
+        }
+        Workload::Jobs => checkers.push(Box::new(exactly_once::ExactlyOnce::new(header))),
+        Workload::Lock => checkers.push(Box::new(lock::Lock::new(header))),
+        Workload::Register => checkers.push(Box::new(linear::Linearizable::new(header))),
     }
     if promised(Guarantee::AppliedAgreement) {
         checkers.push(Box::new(applied::AppliedAgreement::new(header)));
@@ -112,6 +129,23 @@ pub fn names() -> &'static [(&'static str, &'static str)] {
             "no old leader's write after a newer leader's, and nothing overwritten unseen",
         ),
         ("lock-out", "the storage does not refuse the leader on whom all agree"),
+        ("unique-ids", "no id is handed out twice"),
+        (
+            "rising-ids",
+            "an id that is asked for after another was handed out is higher",
+        ),
+        (
+            "exactly-once",
+            "no job runs twice, and one whose run was acknowledged did run; those that never ran are counted",
+        ),
+        (
+            "lock",
+            "how the lock served; it is never said to be held in a reign that was over",
+        ),
+        (
+            "linearizable",
+            "the system's register behaves as one copy, each operation at one instant between its call and its answer",
+        ),
         (
             "applied-agreement",
             "members apply the same entries at the same places of their logs",

@@ -100,8 +100,12 @@ impl Checker for LockOut {
         let Look::Agreed(leader) = self.look.judge() else {
             return nothing("the last look shows no leader on whom all agree");
         };
-        let Some(token) = leader.token else {
-            return nothing("the last leader named no token");
+        let Some(token) = leader.token.filter(|token| *token != Token::NONE) else {
+            let summary = format!(
+                "{}, on whom all agree, writes without a token: nothing locks it out",
+                leader.host
+            );
+            return Verdict::new(LockOut::NAME, summary, Vec::new());
         };
         match self.refused.get(&(leader.host, token)) {
             Some(refused) => self.locked_out(leader, refused),

@@ -197,6 +197,11 @@ impl Checker for RealTime {
                     host,
                     token: Some(token),
                     ..
+                }
+                | Body::Run {
+                    host,
+                    token: Some(token),
+                    ..
                 } if event.kind == Kind::Ok => self.learn(Mark::of(event), token.0, host),
                 _ => {}
             }

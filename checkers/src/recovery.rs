@@ -10,7 +10,7 @@
 //! No sound system can trip it: silence proves nothing, so a host that did not answer makes it unknown, and so does a
 //! fault that was never seen to be healed, or a run that was cut off. Any claim in time is taken for a leader, be it an
 //! old one. The measurements are estimates between the evidence, and nothing is judged by them.
-use crate::agreement::{LastLook, Look, bound, names};
+use crate::agreement::{LastLook, Look, bound, in_epoch, names};
 use crate::evidence::{Belief, Course, Findings, Law, Mark, anomaly};
 use crate::figures::{figure, percentiles};
 use crate::reigns::Reigns;
@@ -125,9 +125,10 @@ impl Recovery {
         }
         match self.recovered(began) {
             Some((host, epoch, time)) => {
+                let epoch = in_epoch(epoch);
                 let summary = match time {
-                    Nanos::ZERO => format!("{host} led throughout, in epoch {epoch}"),
-                    _ => format!("{host} led {time} after everything was healed, in epoch {epoch}"),
+                    Nanos::ZERO => format!("{host} led throughout{epoch}"),
+                    _ => format!("{host} led {time} after everything was healed{epoch}"),
                 };
                 Verdict::new(self.name(), summary, Vec::new())
             }

@@ -1,7 +1,7 @@
 //! The storage's order: what it took, in its own sequence, and whether candidates told the truth about it.
 //!
-//! Judged against the promise: a fenced storage never takes a token lower than one that it took before, never refuses
-//! one that is not lower, and never gives a sequence number twice.
+//! Judged against the promise: a fenced storage (a guarded one too) never takes a token lower than one that it took
+//! before, never refuses one that is not lower, and never gives a sequence number twice.
 //! Judged against the candidate protocol, whatever was promised: a write that `fail`ed is not in the storage, and a
 //! write that is `ok` is there, at that place, with that value and token.
 //!
@@ -54,6 +54,11 @@ impl StorageLife {
     }
 }
 
+/// Whether a write failed because its writer's token was stale: a guarded storage tells nobody but the writer.
+pub(crate) fn is_stale(event: &Event) -> bool {
+    event.error.as_deref() == Some("stale-token")
+}
+
 /// One write: as the storage told it, or as its writer's answer did.
 #[derive(Clone, Copy)]
 struct Write {
@@ -68,6 +73,7 @@ pub(crate) struct StorageOrder {
     law: Law,
     life: StorageLife,
     fenced: bool,
+    guarded: bool,
     settled: bool,
     last_seq: u64,
     highest: Option<Write>,
@@ -91,7 +97,8 @@ impl StorageOrder {
         StorageOrder {
             law: Law::new(header),
             life: StorageLife::new(header),
-            fenced: header.plan.storage == Storage::Fenced,
+            fenced: header.plan.storage != Storage::Unfenced,
+            guarded: header.plan.storage == Storage::Guarded,
             settled: false,
             last_seq: 0,
             highest: None,
@@ -128,12 +135,13 @@ impl StorageOrder {
         self.gaps += seq - self.last_seq - 1;
         self.last_seq = seq;
         self.token(write);
+        let acked = self.acked.remove(&seq);
         if let Some((host, mark)) = self.failed.remove(&write.value) {
             self.failed_yet_stored(write.value, host, seq, mark, write.mark);
-        } else {
+        } else if acked.is_none() {
             self.in_storage.insert(write.value, (seq, write.mark));
         }
-        match self.acked.remove(&seq) {
+        match acked {
             Some((ack, _)) => self.compare(seq, ack, write),
             None => {
                 self.stored.insert(seq, write);
@@ -285,7 +293,10 @@ impl Checker for StorageOrder {
                 let by = host;
                 self.acknowledged(seq, Write { value, token, by, mark });
             }
-            Body::Write { host, value, .. } if event.kind == Kind::Fail => self.failed(value, host, mark),
+            Body::Write { host, value, .. } if event.kind == Kind::Fail => {
+                self.rejected += u64::from(self.guarded && is_stale(event));
+                self.failed(value, host, mark);
+            }
             Body::Write { value, .. } if event.kind == Kind::Info => {
                 self.in_storage.remove(&value);
             }

@@ -4,7 +4,7 @@
 //!
 //! No sound system can trip it: a token is drawn from something that is won once (a term, a create revision), so no two
 //! leaderships ever share one, whenever they were. Claims are compared by equality alone, never by time. A write is
-//! held only against its host: a write that was under way when its reign ended names no reign.
+//! held only against its host: a write that was under way when its reign ended names no reign. [`Token::NONE`] is none.
 use crate::evidence::{Beliefs, Findings, Law, Mark, anomaly, count};
 use splitbrain_core::{Body, Checker, Event, Guarantee, Header, Name, Reign, Token, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,9 @@ impl TokenPerReign {
     }
 
     fn used(&mut self, token: Token, host: Name, reign: Count, mark: Mark) {
+        if token == Token::NONE {
+            return;
+        }
         let owner = self.owners.entry(token).or_insert(Owner { host, reign, mark });
         let same = match (owner.reign, reign) {
             (Some(a), Some(b)) => owner.host == host && a == b,

@@ -3,7 +3,7 @@
 //! A claim counts from an answer or an `elected` heard since the last look, until the claimant is deposed, restarted or
 //! says otherwise. Of several claims the highest epoch is the leader's: an old leader may not know yet. From the choice
 //! to the confirmation of the injection the claim is watched; a leadership that ended or was overtaken in between has
-//! *moved*, and the fault struck somebody who no longer led.
+//! *moved*, and the fault struck somebody who no longer led. Where a system has no epochs all claims are equal.
 use splitbrain_core::disk::MayEnd;
 use splitbrain_core::event::{Hit, Kind};
 use splitbrain_core::op::{Role, Status};
@@ -108,7 +108,7 @@ impl Aim {
                     reign: *reign,
                 };
                 self.claims.insert(*host, claim);
-                self.said.insert(*host, format!("elected in epoch {epoch}"));
+                self.said.insert(*host, format!("elected{}", in_epoch(*epoch)));
                 self.claimed(*host, claim);
             }
             (Body::Deposed { host, reign, .. }, _) => {
@@ -148,10 +148,13 @@ impl Aim {
         let claim = match *status {
             Status {
                 role: Role::Leader,
-                epoch: Some(epoch),
+                epoch,
                 reign: Some(reign),
                 ..
-            } => Some(Claim { epoch, reign }),
+            } => Some(Claim {
+                epoch: epoch.unwrap_or(Epoch::NONE),
+                reign,
+            }),
             _ => None,
         };
         let Some(claim) = claim else {
@@ -166,7 +169,7 @@ impl Aim {
             return;
         };
         self.claims.insert(host, claim);
-        self.said.insert(host, format!("leads epoch {}", claim.epoch));
+        self.said.insert(host, format!("leads{}", of_epoch(claim.epoch)));
         self.claimed(host, claim);
     }
 
@@ -174,9 +177,9 @@ impl Aim {
     fn claimed(&mut self, host: Name, new: Claim) {
         for aimed in &mut self.aimed {
             let moved = match aimed.claim {
-                None if aimed.host == host => format!("{host} leads epoch {}", new.epoch),
+                None if aimed.host == host => format!("{host} leads{}", of_epoch(new.epoch)),
                 Some(old) if aimed.host == host && old.reign != new.reign => {
-                    format!("{host} leads anew, in epoch {}", new.epoch)
+                    format!("{host} leads anew{}", in_epoch(new.epoch))
                 }
                 Some(old) if aimed.host != host && new.epoch > old.epoch => {
                     format!("{host} leads the newer epoch {}", new.epoch)
@@ -202,7 +205,8 @@ impl Aim {
             (Some(moved), _) => (Hit::Moved, format!("{moved} before the fault took effect")),
             (None, Some(Claim { epoch, .. })) => {
                 let host = aimed.host;
-                (Hit::Hit, format!("{host} led epoch {epoch} when the fault took effect"))
+                let epoch = of_epoch(epoch);
+                (Hit::Hit, format!("{host} led{epoch} when the fault took effect"))
             }
             (None, None) => (
                 Hit::Hit,
@@ -216,6 +220,18 @@ impl Aim {
             why: format!("{found}; asked before: {}", aimed.answers),
         })
     }
+}
+
+/// ` epoch 5`, or nothing.
+fn of_epoch(epoch: Epoch) -> String {
+    epoch.known().map_or(String::new(), |epoch| format!(" epoch {epoch}"))
+}
+
+/// ` in epoch 5`, or nothing.
+fn in_epoch(epoch: Epoch) -> String {
+    epoch
+        .known()
+        .map_or(String::new(), |epoch| format!(" in epoch {epoch}"))
 }
 
 #[cfg(test)]
@@ -322,6 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_without_an_epoch_is_found() {
+        let mut aim = Aim::default();
+        let mut leads = says("n2", Some((0, 3)));
+        if let Body::Observe {
+            answer: Some(status), ..
+        } = &mut leads.body
+        {
+            status.epoch = None;
+        }
+        aim.notify(&leads);
+        let all = [name("n1"), name("n2")];
+        let (leader, claim) = aim.leader(&all).unwrap();
+        assert_eq!((leader, claim.epoch, claim.reign), (name("n2"), Epoch::NONE, Reign(3)));
+        assert_eq!(aim.answers(), "n2 leads");
+        aim.notify(&elected("n1", 0, 1));
+        assert_eq!(aim.answers(), "n1 elected, n2 leads");
+    }
+
+    #[test]
     fn a_leadership_that_ended_or_was_overtaken_has_moved() {
         let before = "before the fault took effect";
         check(&[deposed("n1", 2)], Hit::Moved, &format!("n1 was deposed {before}"));
@@ -344,7 +379,7 @@ mod tests {
         check(
             &[elected("n1", 7, 3)],
             Hit::Moved,
-            &format!("n1 leads anew, in epoch 7 {before}"),
+            &format!("n1 leads anew in epoch 7 {before}"),
         );
     }
 

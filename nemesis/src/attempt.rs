@@ -18,6 +18,10 @@ pub(crate) struct Attempt {
     planned: Planned,
     rng: Rng,
     asking: Asking,
+    /// How long a leader is waited for.
+    hopes_until: Nanos,
+    /// Since when one is.
+    hopes_since: Option<Nanos>,
 }
 
 /// Who was asked, and who has not answered.
@@ -44,6 +48,8 @@ impl Attempt {
     pub(crate) fn new(planned: Planned, seed: u64, drawn: u64) -> Attempt {
         Attempt {
             planned,
+            hopes_until: Nanos::ZERO,
+            hopes_since: None,
             rng: seed::stream(seed, &format!("fault-{drawn}")),
             asking: Asking::default(),
         }
@@ -132,15 +138,42 @@ impl Attempt {
         Some(Command::Inject(ledger.inject(number, injection)))
     }
 
+    /// Until when to wait for a leader where nobody is known to lead: a fault that is due between two leaders strikes the
+    /// second. `None` if there is nothing to wait for.
+    pub(crate) fn hopes(&mut self, now: Nanos, topology: &Topology, ledger: &Ledger, aim: &Aim) -> Option<Nanos> {
+        let lacks = self.planned.target == Target::Leader
+            && now < self.hopes_until
+            && aim.leader(&self.available(topology, ledger)).is_none();
+        lacks.then(|| {
+            self.hopes_since.get_or_insert(now);
+            self.hopes_until
+        })
+    }
+
+    pub(crate) fn hope_until(&mut self, until: Nanos) {
+        self.hopes_until = until;
+    }
+
+    /// How long a leader was waited for.
+    pub(crate) fn hoped(&self, now: Nanos) -> Nanos {
+        self.hopes_since.map_or(Nanos::ZERO, |since| now - since)
+    }
+
+    /// Whom the fault could strike now.
+    fn available(&self, topology: &Topology, ledger: &Ledger) -> Vec<Name> {
+        let breaks = self.planned.breaks;
+        let free = |host: &Name| !(breaks.occupies_hosts() && ledger.is_occupied(*host));
+        fit::domain(topology, breaks).into_iter().filter(free).collect()
+    }
+
     fn choose(&mut self, topology: &Topology, ledger: &Ledger, aim: &Aim) -> Choice {
         let breaks = self.planned.breaks;
-        let domain = fit::domain(topology, breaks);
         let free = |host: &Name| !(breaks.occupies_hosts() && ledger.is_occupied(*host));
-        let available: Vec<Name> = domain.iter().copied().filter(free).collect();
+        let available = self.available(topology, ledger);
         if available.is_empty() && !matches!(self.planned.target, Target::Role(_) | Target::Host(_)) {
             return Choice::Nobody;
         }
-        let n = domain.len();
+        let n = fit::domain(topology, breaks).len();
         let rng = &mut self.rng;
         let targets = match self.planned.target {
             Target::One => pick(&available, 1, rng),

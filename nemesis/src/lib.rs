@@ -8,14 +8,15 @@
 //! Jepsen's grudges; and what is injected stands in a [`ledger`] until its healing is confirmed.
 //!
 //! **Aim.** "The leader" is whoever says so when asked ([`aim`]): every candidate is asked, and of those that claim to
-//! lead, the one with the highest epoch is struck. Whether it still led when the fault took effect is recorded.
+//! lead, the one with the highest epoch is struck. A fault that is due while nobody leads waits for the next leader, the
+//! random schedule with it, and misses if none shows. Whether it still led when the fault took effect is recorded.
 //!
 //! **Overlap.** Faults overlap, and actions are absolute. A host suffers one fault of its own (of processes, clocks or
 //! disk) at a time and a link one shape at a time; a link that two partitions cut opens with the second healing. Cuts begin and end one
 //! after the other, so that no two actions on one link are ever in flight at once.
 //!
 //! The schedule's draws and each fault's own draws come from streams of their own: what candidates answer changes whom
-//! a fault strikes, and never what comes later. The same seed and the same answers give the same commands.
+//! a fault strikes, and never what comes later, but for the time that it waits for a leader. The same seed and the same answers give the same commands.
 //!
 //! A kind of fault must be possible where the plan runs (a disk fault needs a disk layer): that is for the caller to check.
 //!
@@ -43,6 +44,9 @@ use std::collections::VecDeque;
 
 /// How long candidates may take to say who leads.
 const PATIENCE: Nanos = Nanos::millis(500);
+
+/// How long a fault that is aimed at a leader waits for one, where nobody is known to lead: longer than most elections.
+const HOPE: Nanos = Nanos::secs(10);
 
 /// How long the healing waits for an injection whose end nobody told, before it heals that too.
 const GRACE: Nanos = Nanos::secs(3);
@@ -104,7 +108,11 @@ impl Nemesis {
                 // What comes due meanwhile waits for this one.
                 return Next::Wait(self.ledger.next_due().min(attempt.wakes(now)));
             }
+            if let Some(until) = attempt.hopes(now, &self.topology, &self.ledger, &self.aim) {
+                return Next::Wait(self.ledger.next_due().min(until));
+            }
             let attempt = self.attempt.take().expect("it was just seen");
+            self.schedule.put_off(attempt.hoped(now));
             if let Some(command) = attempt.decide(&self.topology, &mut self.ledger, &mut self.aim) {
                 return Next::Do(command);
             }
@@ -114,6 +122,7 @@ impl Nemesis {
     fn begin(&mut self, planned: schedule::Planned, now: Nanos, view: &View) {
         self.drawn += 1;
         let mut attempt = Attempt::new(planned, self.seed, self.drawn);
+        attempt.hope_until((now + HOPE).min(view.phase_began + self.schedule.last()));
         if attempt.asks_first() {
             let askable = self.topology.asked(&fit::domain(&self.topology, attempt.breaks()));
             let free = askable

@@ -28,6 +28,7 @@ pub(crate) struct Planned {
 pub(crate) struct Schedule {
     script: VecDeque<Planned>,
     random: Option<Random>,
+    last: Nanos,
 }
 
 struct Random {
@@ -53,6 +54,7 @@ impl Schedule {
             script.push(planned.map_err(|why| format!("script fault {}: {why}", n + 1))?);
         }
         script.sort_by_key(|planned| planned.at);
+        let last = Nanos(plan.time_limit.0 / 10 * 9);
         let menu = Menu::new(&plan.faults, topology)?;
         let random = if menu.is_empty() {
             None
@@ -60,7 +62,7 @@ impl Schedule {
             if plan.faults.every == Nanos::ZERO {
                 return Err("faults.every is zero: name the mean time between injections".to_string());
             }
-            let until = Nanos(plan.time_limit.0 / 10 * 9);
+            let until = last;
             let mut random = Random {
                 rng,
                 details,
@@ -76,6 +78,7 @@ impl Schedule {
         Ok(Schedule {
             script: script.into(),
             random,
+            last,
         })
     }
 
@@ -95,6 +98,21 @@ impl Schedule {
         let planned = source.next.take()?;
         source.draw(planned.at);
         Some(planned)
+    }
+
+    /// The random faults that are left come later by `by`. What a script says stands.
+    pub(crate) fn put_off(&mut self, by: Nanos) {
+        if let Some(random) = &mut self.random {
+            random.next = random.next.take().and_then(|mut planned| {
+                planned.at += by;
+                (planned.at <= random.until).then_some(planned)
+            });
+        }
+    }
+
+    /// When the last fault may come, since the faults phase began.
+    pub(crate) fn last(&self) -> Nanos {
+        self.last
     }
 
     fn random_due(&self) -> Option<Nanos> {

@@ -226,10 +226,10 @@ fn who_cannot_answer_is_not_asked_and_old_answers_do_not_count() {
         scripted(6, FaultKind::Partition, None, Some(Target::Leader)),
     ];
     let lines = Rig::run(&plan, 1, &members(3), Ways::default()).lines();
-    // n1 had said that it leads, and is dead; n3 answers at once, and nobody waits for the others.
+    // n1 had said that it leads, and is dead; n3 answers at once, nobody waits for the others, and for a leader 10 s.
     let aim = lines.iter().find(|line| line.contains(" aim 4 ")).unwrap();
     assert!(
-        aim.starts_with("7.00") && aim.ends_with("aim 4 leader missed"),
+        aim.starts_with("17.00") && aim.ends_with("aim 4 leader missed"),
         "{lines:?}"
     );
 }
@@ -300,12 +300,12 @@ fn half_the_faults_go_for_the_leader_and_find_it() {
         }
     }
     // In this rig nobody leads half of the time, reigns are short and actions are slow.
-    let [hit, missed, moved] = ["hit", "missed", "moved"].map(|hit| aimed[hit]);
+    let [hit, missed, moved] = ["hit", "missed", "moved"].map(|hit| aimed.get(hit).copied().unwrap_or(0));
     let all = struck + missed;
-    assert!((230..300).contains(&all), "{all}");
+    assert!((190..300).contains(&all), "{all}");
     let leader = hit + missed + moved;
     assert!((all * 4 / 10..all * 7 / 10).contains(&leader), "{leader} of {all}");
-    assert!(hit > 40 && missed > 40 && moved > 5, "{aimed:?}");
+    assert!(hit > 80 && missed < 5 && moved > 5, "{aimed:?}");
 }
 
 fn topologies() -> impl Strategy<Value = Vec<HostSpec>> {

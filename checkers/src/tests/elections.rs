@@ -134,6 +134,14 @@ fn a_token_belongs_to_one_reign() {
     let stolen = "10 n1 elected 1/1 t5; 40 stored 1 t5 v1 base0 n2; 50 refused t5 h6 v2 n2";
     invalid("token-per-reign", stolen, "n1 and n2 both had token 5");
     unknown("token-per-reign", "10..20 n1 follows 5", "no token was seen");
+    // Who writes without a token shares none.
+    let without = "10 stored 1 t0 v1 base0 n1; 20 stored 2 t0 v2 base1 n2; 30 stored 3 t7 v3 base2 n3";
+    check(without);
+    unknown(
+        "token-per-reign",
+        "10 stored 1 t0 v1 base0 n1; 20 stored 2 t0 v2 base1 n2",
+        "no token was seen",
+    );
 }
 
 #[test]

@@ -7,6 +7,9 @@
 //! 10 n1 elected 5/1 t9          12 n1 deposed 1              10 n1 started 2
 //! 20..30 n1 leads 5/1 t9        20..30 n1 follows 5 n2       20..30 n1 silent
 //! 20..30 n1 writes 41 ok 5@3    20..30 n1 writes 41 fail     20..30 n1 writes 41 info
+//! 20..30 n1 gives 7             20..30 n1 gives info          20..30 n1 runs 3 ok 5@2     (fail, info)
+//! 20..30 n1 holds 1 t9          20..30 n1 busy               20..30 n1 releases
+//! 20..30 n1 reads 5 (or -)      20..30 n1 sets 5 ok           20..30 n1 swaps 5 6 ok      (fail: mismatch, info)
 //! 20 stored 3 t5 v41 base2 n1   20 refused t5 h6 v41 n1      20 n1 applied 7 3 99
 //! 20..30 fault 1 kill n1        20..30 heal 1 fail           20..30 heal 1 resume n1
 //! 20 aim 1 hit                  20 aim 1 hit non-leader
@@ -14,21 +17,22 @@
 //! ```
 mod elections;
 mod liveness;
-mod model;
+pub(crate) mod model;
 mod sound;
 
 mod storage;
+mod workloads;
 
 use super::judge;
 use splitbrain_core::event::{FaultStep, Hit, Phase};
 use splitbrain_core::history::SCHEMA;
-use splitbrain_core::plan::{FaultKind, Storage, Target};
+use splitbrain_core::plan::{FaultKind, Storage, Target, Workload};
 use splitbrain_core::{
     Action, Body, Disk, Epoch, Event, Guarantee, Header, Holds, HostRole, HostSpec, Kind, Name, Nanos, Plan, Process,
     Promise, Reign, Role, Severity, Status, Token, Validity, Verdict,
 };
 
-pub(super) const GUARANTEES: [Guarantee; 11] = [
+pub(super) const GUARANTEES: [Guarantee; 15] = [
     Guarantee::LeaderPerEpoch,
     Guarantee::EpochsPerObserver,
     Guarantee::EpochsInRealTime,
@@ -38,6 +42,10 @@ pub(super) const GUARANTEES: [Guarantee; 11] = [
     Guarantee::Exclusion,
     Guarantee::AppliedAgreement,
     Guarantee::NoDamage,
+    Guarantee::UniqueIds,
+    Guarantee::RisingIds,
+    Guarantee::ExactlyOnce,
+    Guarantee::Linearizable,
     Guarantee::Recovery,
     Guarantee::FinalAgreement,
 ];
@@ -64,6 +72,8 @@ pub(super) fn header() -> Header {
             host("storage", HostRole::Storage, false),
         ],
         promises: GUARANTEES.map(promise).to_vec(),
+        beliefs: String::new(),
+        versions: Default::default(),
     }
 }
 
@@ -81,6 +91,13 @@ pub(super) fn holds(guarantee: Guarantee, holds: Holds) -> Header {
     let mut header = header();
     let promise = header.promises.iter_mut().find(|p| p.guarantee == guarantee);
     promise.unwrap().holds = holds;
+    header
+}
+
+/// The same header with another workload.
+pub(super) fn asked(workload: Workload) -> Header {
+    let mut header = header();
+    header.plan.workload = workload;
     header
 }
 
@@ -266,7 +283,7 @@ fn parse_host(client: u32, host: Name, w: &mut Words) -> Parsed {
         }),
         "silent" => (asked, observe(None), Some((Kind::Info, observe(None)))),
         "writes" => parse_write(asked, host, w),
-        other => panic!("{other}"),
+        word => workloads::parse(asked, host, word, w),
     }
 }
 
@@ -310,8 +327,11 @@ pub(super) fn history(text: &str) -> Vec<Event> {
         time: Nanos::millis(time),
         process,
         kind,
+        error: match (kind, &body) {
+            (Kind::Fail, Body::Cas { .. }) => Some("mismatch".to_string()),
+            _ => None,
+        },
         body,
-        error: None,
     };
     raw.into_iter().enumerate().map(|(i, r)| event((i, r))).collect()
 }
@@ -376,9 +396,13 @@ pub(super) fn unknown(checker: &str, text: &str, why: &str) {
 #[test]
 fn every_checker_is_listed_once_and_under_its_name() {
     let mut listed: Vec<&str> = crate::names().iter().map(|(name, _)| *name).collect();
-    let mut there: Vec<&str> = crate::all(&header()).iter().map(|c| c.name()).collect();
+    let mut there: Vec<&str> = Vec::new();
+    for workload in Workload::ALL {
+        there.extend(crate::all(&asked(workload)).iter().map(|c| c.name()));
+    }
     listed.sort();
     there.sort();
+    there.dedup();
     assert_eq!(listed, there);
     listed.dedup();
     assert_eq!(listed.len(), there.len());

@@ -18,7 +18,7 @@ pub(super) enum Sort {
 }
 
 /// A splitmix64 generator.
-pub(super) struct Chance(pub u64);
+pub(crate) struct Chance(pub u64);
 
 impl Chance {
     pub fn below(&mut self, n: u64) -> u64 {

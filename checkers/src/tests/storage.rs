@@ -1,5 +1,5 @@
 //! The storage's order, damage, lock-out, and what members applied.
-use super::{hazard, header, holds, invalid, unknown, valid, verdict};
+use super::{hazard, header, history, holds, invalid, judge, unknown, valid, verdict};
 use splitbrain_core::plan::Storage;
 use splitbrain_core::{Guarantee, Holds, Validity};
 
@@ -52,6 +52,32 @@ fn tokens_fall_in_the_fenced_storage() {
     );
     let again = "10 stored 1 t6 v1 base0 n2; 20 stored 1 t6 v2 base1 n2";
     invalid("storage-order", again, "the number 1 again");
+}
+
+#[test]
+fn a_guarded_storage_is_fenced_and_tells_late() {
+    let mut guarded = header();
+    guarded.plan.storage = Storage::Guarded;
+    let fell = "10 stored 1 t6 v1 base0 n2; 20 stored 2 t5 v2 base1 n1";
+    assert_eq!(verdict(&guarded, "storage-order", fell).validity, Validity::Invalid);
+    assert_eq!(verdict(&guarded, "no-damage", fell).validity, Validity::Invalid);
+    // All acknowledgements come before the storage's first word, across a change of leaders.
+    let late = "10..15 n1 writes 41 ok 5@1; 20..25 n2 writes 42 ok 6@2; 30..35 n2 writes 43 ok 6@3; \
+                300 stored 1 t5 v41 base0 n1; 301 stored 2 t6 v42 base1 n2; 302 stored 3 t6 v43 base2 n2; \
+                310 phase final; 320 phase end";
+    for checker in ["storage-order", "no-damage", "token-per-reign"] {
+        let found = verdict(&guarded, checker, late);
+        assert_eq!((found.validity, found.total), (Validity::Valid, 0), "{found:#?}");
+    }
+    // Only its writer hears of a write that was refused.
+    let mut events = history("10 stored 1 t6 v1 base0 n2; 20..25 n1 writes 41 fail; 30..35 n1 writes 42 fail");
+    events.last_mut().unwrap().error = Some("stale-token".to_string());
+    for checker in ["storage-order", "no-damage"] {
+        let verdicts = judge(&guarded, &events);
+        let found = verdicts.iter().find(|v| v.checker == checker).unwrap();
+        let refused = found.figures.iter().find(|f| f.name == "stale writes refused");
+        assert_eq!(refused.unwrap().value, 1.0, "{found:#?}");
+    }
 }
 
 #[test]
@@ -189,6 +215,8 @@ fn the_agreed_leader_is_locked_out() {
         &format!("{AGREED}; {refused}"),
         "n1 leads and is locked out by the higher token 6",
     );
+    // Who writes without a token is refused by nobody.
+    valid("lock-out", &AGREED.replace("t4", "t0"));
     // Without agreement the refused one may just be an old leader.
     unknown("lock-out", refused, "no leader on whom all agree");
 }

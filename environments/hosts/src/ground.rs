@@ -6,8 +6,36 @@ use crate::sabotage::Sabotage;
 use splitbrain_core::system::Stdio;
 use splitbrain_core::{Action, Name, Proof, Site};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
+
+/// A file for a host's processes.
+#[derive(Clone, Debug)]
+pub struct HostFile {
+    /// Its name in the host's directory.
+    pub name: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+impl HostFile {
+    /// Writes it into `dir`; `append`: behind what is there.
+    pub(crate) fn write(&self, dir: &Path, append: bool) -> std::io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let mode = if self.executable { 0o755 } else { 0o644 };
+        let mut file = std::fs::File::options()
+            .create(true)
+            .write(true)
+            .truncate(!append)
+            .append(append)
+            .mode(mode)
+            .open(dir.join(&self.name))?;
+        file.write_all(&self.content)
+    }
+}
 
 /// A process to start.
 #[derive(Clone, Debug)]
@@ -56,6 +84,8 @@ pub trait Ground: Send + Sync {
     fn site(&self) -> &Site;
     /// The run's directory at control, absolute.
     fn dir(&self) -> &Path;
+    /// Writes a file into the directory of `host`, before any process was started there. Its name has no folders.
+    fn put(&self, host: Name, file: &HostFile) -> Result<(), String>;
     /// Starts a process. An error names the host, what was to start, and the remedy if there is one.
     fn launch(&self, launch: &Launch) -> Result<Launched, String>;
     /// Carries out any action but [`Action::Start`], and proves it where it acts. A refusal says why and what to do.

@@ -10,7 +10,9 @@
 //! - [`fleet`]: hosts of any such kind as control holds them, by the [`agent`] on each;
 //! - [`ssh`]: hosts are reached by SSH, those of vagrant among them;
 //! - [`live`]: the [`splitbrain_core::World`] over such hosts: the processes' pipes, and actions with their proofs.
-//! - [`clock`]: clock faults, per process or per host.
+//! - [`clock`]: clock faults, per process or per host;
+//! - [`own`]: our own program as a child, for many experiments;
+//! - [`versions`]: which version of a program is installed here.
 //!
 //! Caveat: Linux only.
 #![deny(missing_docs)]
@@ -21,6 +23,7 @@ mod note;
 pub mod agent;
 mod chances;
 pub mod clock;
+pub mod conform;
 pub mod docker;
 pub mod fleet;
 pub mod fuse;
@@ -29,10 +32,12 @@ pub mod linux;
 pub mod live;
 pub mod local;
 mod logs;
+pub mod own;
 mod processes;
 pub mod remote;
 mod sabotage;
 mod shape;
 pub mod ssh;
+pub mod versions;
 
 pub use sabotage::Sabotage;

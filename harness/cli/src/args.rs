@@ -1,8 +1,9 @@
 //! What people type.
+use crate::conform;
 use crate::grounds::HostArgs;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use splitbrain_core::plan::{FaultKind, Grudge, Storage, Target};
+use splitbrain_core::plan::{FaultKind, Grudge, Storage, Target, Workload};
 use splitbrain_core::{Name, Nanos};
 use std::path::PathBuf;
 
@@ -27,6 +28,20 @@ Examples:
                                                    a broken Raft, caught in simulation
   splitbrain check store/raft/latest               judge an old history again";
 
+const MATRIX_HELP: &str = "Exit codes: the gravest of the cells', in this order:
+  1    a cell broke a promise
+  4    a cell failed, or hung
+  3    a cell could not be decided, or none was run
+  0    every cell that was run kept its promises
+  2    usage, or a cell that cannot be run here: nothing was started
+  130  interrupted (and healed): what is left can be continued
+
+Examples:
+  splitbrain matrix --systems raft --env sim --seeds 10
+  splitbrain matrix --systems etcd,etcd-election --faults partition,kill,pause --faults clock --seeds 3
+  splitbrain matrix --systems raft --env sim --seeds 5 -- --mutant ignore-log --nodes 3
+  splitbrain matrix --continue store/matrix/latest";
+
 /// Finds two leaders before your users do: deploys a leader election, breaks network and processes on purpose, records
 /// what everyone believed, and judges that record.
 #[derive(Debug, Parser)]
@@ -41,6 +56,12 @@ pub enum Command {
     /// Run an experiment: deploy, break, record, judge, report
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArgs>),
+    /// Play the candidate protocol against a program of your own, and say what is wrong
+    #[command(after_help = conform::EXIT_CODES)]
+    Conform(ConformArgs),
+    /// Run many experiments, systems by faults by seeds, and sum them up in one table, page and JUnit file
+    #[command(after_help = MATRIX_HELP)]
+    Matrix(Box<MatrixArgs>),
     /// Judge a history again: a run's folder or a history file, whole or cut off
     #[command(after_help = EXIT_CODES)]
     Check(CheckArgs),
@@ -81,6 +102,15 @@ pub struct RunArgs {
     /// Servers or members [default: the system's own]
     #[arg(long)]
     pub nodes: Option<u32>,
+    /// A program of your own that speaks the candidate protocol, as a shell command: it runs on each candidate's host
+    #[arg(long, value_name = "CMD", help_heading = "A service of your own")]
+    pub candidate: Option<String>,
+    /// A file that the program needs: it is copied to where the program runs, without its folder; may be repeated
+    #[arg(long = "file", value_name = "FILE", help_heading = "A service of your own")]
+    pub files: Vec<String>,
+    /// The servers that the program uses: etcd or zookeeper [default: none]
+    #[arg(long, value_name = "NAME", help_heading = "A service of your own")]
+    pub servers: Option<String>,
     /// Candidates on hosts of their own, where candidates are clients [default: the system's own]
     #[arg(long)]
     pub candidates: Option<u32>,
@@ -105,7 +135,10 @@ pub struct RunArgs {
     /// Decides everything random [default: drawn, and printed]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Whether the storage compares fencing tokens [default: fenced]
+    /// What is asked: leadership, sequence, jobs, lock or register (see `list workloads`) [default: leadership]
+    #[arg(long, value_parser = parse_workload)]
+    pub workload: Option<Workload>,
+    /// Whether the storage compares fencing tokens, or is the service itself: fenced, unfenced or guarded [default: fenced]
     #[arg(long, value_parser = parse_storage)]
     pub storage: Option<Storage>,
     /// Short for --storage unfenced: the storage takes everything, and the report shows the damage
@@ -147,6 +180,59 @@ pub struct RunArgs {
     pub sabotage: Option<String>,
 }
 
+#[derive(Debug, ClapArgs)]
+pub struct MatrixArgs {
+    /// What is judged, comma separated (see `list systems`)
+    #[arg(long, value_delimiter = ',', required_unless_present = "go_on")]
+    pub systems: Vec<String>,
+    /// A set of faults that break together, as for `run`; once for each set, or divided by ';' [default: partition,kill,pause]
+    #[arg(long, value_delimiter = ';', value_name = "FAULT,...")]
+    pub faults: Vec<String>,
+    /// What is asked, comma separated (see `list workloads`) [default: leadership]
+    #[arg(long, value_delimiter = ',', value_parser = parse_workload)]
+    pub workloads: Vec<Workload>,
+    /// How many seeds each is run under
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub seeds: u32,
+    /// The first seed; the others follow it [default: drawn, and printed]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Where, for all [default: local]
+    #[arg(long, visible_alias = "environment")]
+    pub env: Option<String>,
+    /// How long operations and faults go on in each cell [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub time_limit: Option<String>,
+    /// An option for those of the systems that know it, as KEY=VALUE; may be repeated
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+    /// How many cells run at once [default: as many as the processors carry: one each in sim, two for a cell elsewhere,
+    /// four where it runs Java; one at a time on ssh and vagrant]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub jobs: Option<u32>,
+    /// A cell that takes longer hangs, and is ended [default: 5 minutes and twice its time limit]
+    #[arg(long, value_name = "TIME")]
+    pub cell_limit: Option<Nanos>,
+    /// Leave out cells that cannot be run here (a program that is not installed, a workload that the system does not know),
+    /// and say so in the table, instead of refusing to begin
+    #[arg(long)]
+    pub skip_missing: bool,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = "store")]
+    pub store: PathBuf,
+    /// Go on with a matrix that was stopped: its folder. Finished cells are not run again
+    #[arg(long = "continue", id = "go_on", value_name = "DIR", conflicts_with_all = [
+        "systems", "faults", "workloads", "seeds", "seed", "env", "time_limit", "options", "skip_missing", "store", "rest",
+    ])]
+    pub go_on: Option<PathBuf>,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Any other options of `run`, for every cell
+    #[arg(last = true, value_name = "OPTIONS OF run")]
+    pub rest: Vec<String>,
+}
+
 /// `--faults` takes kinds, or the word none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultChoice {
@@ -166,6 +252,22 @@ pub struct HealArgs {
     pub images: bool,
     #[command(flatten)]
     pub machines: HostArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ConformArgs {
+    /// How long each answer is waited for
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub patience: Nanos,
+    /// How long it is waited for that the program is elected
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    pub election: Nanos,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -191,6 +293,11 @@ pub struct ListArgs {
     /// Of what [default: everything but runs]
     #[arg(value_enum)]
     pub what: Option<Listing>,
+    /// Which of them, where systems are listed: everything about these
+    pub names: Vec<String>,
+    /// Everything about every system: promises with their sources, options
+    #[arg(short, long)]
+    pub verbose: bool,
     /// The store whose runs are listed
     #[arg(long, value_name = "DIR", default_value = "store")]
     pub store: PathBuf,
@@ -201,7 +308,9 @@ pub struct ListArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Listing {
+    #[value(alias = "system")]
     Systems,
+    Workloads,
     Faults,
     Checkers,
     Environments,
@@ -233,8 +342,14 @@ fn parse_storage(s: &str) -> Result<Storage, String> {
     match s {
         "fenced" => Ok(Storage::Fenced),
         "unfenced" => Ok(Storage::Unfenced),
-        _ => Err("fenced or unfenced".to_string()),
+        "guarded" => Ok(Storage::Guarded),
+        _ => Err("fenced, unfenced or guarded".to_string()),
     }
+}
+
+fn parse_workload(s: &str) -> Result<Workload, String> {
+    let found = Workload::ALL.into_iter().find(|w| w.name() == s);
+    found.ok_or_else(|| format!("no such workload: {}", names(Workload::ALL.map(Workload::name))))
 }
 
 fn names<const N: usize>(names: [&str; N]) -> String {

@@ -3,11 +3,10 @@ use crate::args::{DoctorArgs, HealArgs, ListArgs, Listing};
 use crate::exit::{self, Failure};
 use crate::plan_file::{self, ENVIRONMENTS};
 use crate::wiring;
-use crate::{grounds, support};
+use crate::{grounds, listing, support};
 use serde_json::{Value, json};
-use splitbrain_core::plan::{FaultKind, Grudge};
-use splitbrain_core::promise::Holds;
-use splitbrain_core::{Plan, System};
+use splitbrain_core::Plan;
+use splitbrain_core::plan::{FaultKind, Grudge, Workload};
 use splitbrain_environments::local::Check;
 use splitbrain_environments::{docker, ssh};
 use splitbrain_runner::store;
@@ -16,21 +15,23 @@ use tabled::builder::Builder;
 use tabled::settings::peaker::Priority;
 use tabled::settings::{Style, Width};
 
+/// How wide a table may be.
+pub fn width() -> usize {
+    let asked = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    asked.unwrap_or(110)
+}
+
 /// A table as wide as the terminal at most.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut builder = Builder::default();
     builder.push_record(head.iter().copied());
     for row in rows {
         builder.push_record(row);
     }
-    let width = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|c| c.parse().ok())
-        .unwrap_or(110);
     let mut table = builder.build();
     table
         .with(Style::sharp())
-        .with(Width::wrap(width).priority(Priority::max(true)).keep_words(true));
+        .with(Width::wrap(width()).priority(Priority::max(true)).keep_words(true));
     format!("{table}\n")
 }
 
@@ -38,10 +39,16 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
 pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let all = [
         Listing::Systems,
+        Listing::Workloads,
         Listing::Faults,
         Listing::Checkers,
         Listing::Environments,
     ];
+    if args.what != Some(Listing::Systems) && (args.verbose || !args.names.is_empty()) {
+        return Err(Failure::usage(
+            "only systems have more to tell: list systems --verbose, or list system NAME",
+        ));
+    }
     let wanted: Vec<Listing> = args.what.map_or(all.to_vec(), |what| vec![what]);
     if args.json {
         let mut object = serde_json::Map::new();
@@ -60,44 +67,15 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn promised(system: &dyn System) -> Vec<(String, String, String)> {
-    let promises = system.promises(&Plan::new(system.name(), "local"));
-    let word = |holds: &Holds| match holds {
-        Holds::Always => "always".to_string(),
-        Holds::Never => "not promised".to_string(),
-        Holds::Unless(kinds) => {
-            format!(
-                "unless {}",
-                kinds.iter().map(|k| k.name()).collect::<Vec<_>>().join(", ")
-            )
-        }
-    };
-    promises
-        .iter()
-        .map(|p| (p.guarantee.name().to_string(), word(&p.holds), p.source.clone()))
-        .collect()
-}
-
 fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
     let pair = |(name, text): &(&str, &str)| vec![name.to_string(), text.to_string()];
     Ok(match what {
-        Listing::Systems => {
-            let mut text = String::new();
-            for system in splitbrain_systems::all() {
-                let found = system.check(&Plan::new(system.name(), "local")).err();
-                let found = found.map_or(String::new(), |why| format!("\n  not here: {why}"));
-                text += &format!("{}: {}{found}\n", system.name(), system.describe());
-                let rows = promised(system.as_ref())
-                    .into_iter()
-                    .map(|(g, h, s)| vec![g, h, s])
-                    .collect();
-                text += &table(&["guarantee", "promised", "why"], rows);
-                if !system.options().is_empty() {
-                    text += &table(&["option", "meaning"], system.options().iter().map(pair).collect());
-                }
-                text.push('\n');
-            }
-            text
+        Listing::Systems => listing::text(args)?,
+        Listing::Workloads => {
+            let rows = Workload::ALL
+                .map(|w| vec![w.name().to_string(), w.describe().to_string()])
+                .to_vec();
+            table(&["workload", "what is asked"], rows)
         }
         Listing::Faults => {
             let rows = FaultKind::ALL
@@ -160,17 +138,10 @@ fn verdict_of(run: &store::Listed) -> String {
 
 fn listing_json(what: Listing, args: &ListArgs) -> Result<Value, Failure> {
     Ok(match what {
-        Listing::Systems => splitbrain_systems::all()
+        Listing::Systems => listing::json(args)?,
+        Listing::Workloads => Workload::ALL
             .iter()
-            .map(|s| {
-                let promises: Vec<_> = promised(s.as_ref())
-                    .into_iter()
-                    .map(|(guarantee, holds, source)| json!({"guarantee": guarantee, "promised": holds, "why": source}))
-                    .collect();
-                let missing = s.check(&Plan::new(s.name(), "local")).err();
-                json!({"name": s.name(), "what": s.describe(), "operations": s.operations(),
-                       "options": s.options(), "promises": promises, "missing": missing})
-            })
+            .map(|w| json!({"name": w.name(), "what": w.describe(), "operations": w.operations()}))
             .collect(),
         Listing::Faults => FaultKind::ALL
             .iter()

@@ -1,23 +1,29 @@
 //! `splitbrain`: finds two leaders before your users do.
 //!
 //! The binary is the only crate that sees all the others. [`args`] is what people type, [`plan_file`] turns it into a
-//! plan, [`wiring`] is where a name becomes a thing, [`run`] carries an experiment out, [`judge`] works on old
-//! histories. The same binary is what runs on the hosts (`splitbrain node`, `splitbrain agent`), what enters the local
-//! sandbox (`splitbrain sandbox`) and what serves control on a foreign host (`splitbrain steward`); these four are for the
-//! harness itself and do not show in `--help`.
+//! plan, [`wiring`] is where a name becomes a thing, [`run`] carries an experiment out and [`matrix`] many, [`shipping`] takes
+//! a user's files to the hosts, [`conform`] examines a user's program without any, [`judge`] works on old histories. The
+//! same binary is what runs on the hosts (`splitbrain node`, `splitbrain agent`), what enters the local sandbox (`splitbrain
+//! sandbox`) and what serves control on a foreign host (`splitbrain steward`); these four are for the harness itself and do
+//! not show in `--help`.
 //!
 //! Exit codes: 0 all promises held, 1 a promise broken, 2 usage or bad plan, 3 undecided, 4 the harness or its hosts
 //! failed, 130 interrupted (and healed).
 // The binary touches the machine: files, signals, the terminal and the clock.
 
 mod args;
+mod conform;
 mod exit;
 mod grounds;
 mod inspect;
+mod interrupts;
 mod judge;
+mod listing;
+mod matrix;
 mod plan_file;
 mod progress;
 mod run;
+mod shipping;
 mod support;
 mod wiring;
 
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.command {
         Command::Run(run) => run::run(&run),
+        Command::Conform(args) => conform::conform(&args),
+        Command::Matrix(matrix) => matrix::matrix(&matrix),
         Command::Check(check) => judge::check(&check),
         Command::Report(report) => judge::report(&report),
         Command::List(list) => inspect::list(&list),

@@ -4,10 +4,13 @@
 //! line and column; an unknown system, environment or option with what there is.
 use crate::args::{FaultChoice, HealArgs, RunArgs};
 use crate::exit::Failure;
-use crate::grounds;
+use crate::{grounds, shipping};
 use splitbrain_core::Plan;
-use splitbrain_core::plan::{FaultKind, Faults, Storage};
+use splitbrain_core::plan::{Deploy, FaultKind, Faults, Part, Storage};
 use std::path::Path;
+
+/// The system that `[deploy]` is about.
+const OWN: &str = splitbrain_systems::own::NAME;
 
 /// The environments there are, each with a sentence.
 pub const ENVIRONMENTS: [(&str, &str); 5] = [
@@ -77,7 +80,11 @@ pub fn machines(args: &HealArgs) -> Result<Option<Plan>, Failure> {
 fn read(path: &Path) -> Result<Plan, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("failed to read the plan {}: {e}", path.display())))?;
-    parse(&text).map_err(|e| Failure::usage(format!("{} is no good plan:\n{e}", path.display())))
+    let mut plan = parse(&text).map_err(|e| Failure::usage(format!("{} is no good plan:\n{e}", path.display())))?;
+    if let Some(folder) = path.parent() {
+        shipping::resolve(&mut plan.deploy, folder);
+    }
+    Ok(plan)
 }
 
 /// Reads a plan; the error shows line, column and the line itself.
@@ -96,11 +103,20 @@ fn apply(plan: &mut Plan, args: &RunArgs) -> Result<(), Failure> {
             to.clone_from(value);
         }
     }
+    if let Some(command) = &args.candidate {
+        plan.system = OWN.to_string();
+        plan.deploy.candidate.command.clone_from(command);
+    }
+    if !args.files.is_empty() {
+        plan.deploy.candidate.files.clone_from(&args.files);
+    }
+    plan.deploy.servers = args.servers.clone().or(plan.deploy.servers.take());
     set(&mut plan.system, &args.system);
     set(&mut plan.environment, &args.env);
     set(&mut plan.nodes, &args.nodes);
     set(&mut plan.candidates, &args.candidates);
     set(&mut plan.time_limit, &args.time_limit);
+    set(&mut plan.workload, &args.workload);
     set(&mut plan.storage, &args.storage);
     set(&mut plan.rate, &args.rate);
     set(&mut plan.faults.every, &args.every);
@@ -155,6 +171,13 @@ fn check(plan: &Plan) -> Result<(), Failure> {
             known.join(", ")
         )));
     }
+    if plan.system != OWN && plan.deploy != Deploy::default() {
+        return Err(Failure::usage(format!(
+            "a program of your own is the system {OWN}, and not {}: leave --system out, or [deploy] with --candidate, \
+             --file and --servers",
+            plan.system
+        )));
+    }
     if plan.name.parse::<splitbrain_core::Name>().is_err() {
         return Err(Failure::usage(format!(
             "the name '{}' is not 1 to 15 of a-z, 0-9 and '-'",
@@ -188,17 +211,37 @@ fn check(plan: &Plan) -> Result<(), Failure> {
     grounds::check(plan)
 }
 
-/// The command that runs `plan` with `seed` again. A script does not fit on a command line: such a run is repeated from
-/// the plan in its folder, `run`.
+/// Whether a command line can say all of `plan`: a script, and most of what a service of one's own needs, it cannot.
+fn fits_on_a_line(plan: &Plan) -> bool {
+    let deploy = Deploy {
+        servers: plan.deploy.servers.clone(),
+        candidate: Part {
+            command: plan.deploy.candidate.command.clone(),
+            ..Part::default()
+        },
+        ..Deploy::default()
+    };
+    plan.script.is_empty() && plan.deploy == deploy
+}
+
+/// The command that runs `plan` with `seed` again. What does not fit on a command line is repeated from the plan in the
+/// run's folder, `run`.
 pub fn replay(plan: &Plan, seed: u64, run: Option<&Path>) -> String {
     let default = Plan::new(&plan.system, &plan.environment);
     let time = |t: splitbrain_core::Nanos| humantime_text(t).replace(' ', "");
     let mut words = vec!["splitbrain run".to_string()];
-    if !plan.script.is_empty() {
+    let line = fits_on_a_line(plan);
+    if !line {
         let file = run.map_or("plan.toml".into(), |run| run.join("plan.toml"));
         words.push(quoted(&file.display().to_string()));
     } else {
         words.push(format!("--system {} --env {}", plan.system, plan.environment));
+        if plan.system == OWN {
+            words.push(format!("--candidate {}", quoted(&plan.deploy.candidate.command)));
+        }
+        if let Some(servers) = &plan.deploy.servers {
+            words.push(format!("--servers {}", quoted(servers)));
+        }
         if plan.nodes != 0 {
             words.push(format!("--nodes {}", plan.nodes));
         }
@@ -229,8 +272,13 @@ pub fn replay(plan: &Plan, seed: u64, run: Option<&Path>) -> String {
             words.push(format!("--targets {}", targets.join(",")));
         }
         words.push(format!("--time-limit {}", time(plan.time_limit)));
-        if plan.storage == Storage::Unfenced {
-            words.push("--unfenced".to_string());
+        if plan.workload != default.workload {
+            words.push(format!("--workload {}", plan.workload.name()));
+        }
+        match plan.storage {
+            Storage::Fenced => {}
+            Storage::Unfenced => words.push("--unfenced".to_string()),
+            Storage::Guarded => words.push("--storage guarded".to_string()),
         }
         if plan.rate != default.rate {
             words.push(format!("--rate {}", plan.rate));
@@ -246,7 +294,7 @@ pub fn replay(plan: &Plan, seed: u64, run: Option<&Path>) -> String {
             words.push(format!("-o {}", quoted(&format!("{key}={value}"))));
         }
     }
-    if plan.script.is_empty() && plan.name != plan.system {
+    if line && plan.name != plan.system {
         words.push(format!("--name {}", quoted(&plan.name)));
     }
     words.push(format!("--seed {seed}"));
@@ -264,7 +312,7 @@ fn humantime_text(t: splitbrain_core::Nanos) -> String {
 }
 
 /// Quoted for a shell where it needs to be.
-fn quoted(s: &str) -> String {
+pub fn quoted(s: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@".contains(c);
     if !s.is_empty() && s.chars().all(plain) {
         s.to_string()
@@ -297,10 +345,22 @@ mod tests {
     #[test]
     fn the_replay_line_gives_the_same_plan() {
         check_replay("splitbrain run");
+        check_replay("splitbrain run --workload jobs --storage guarded");
         check_replay("splitbrain run --name nightly --system etcd-election --faults none --ttl 3s --time-limit 1m");
         check_replay(
             "splitbrain run --env sim --nodes 3 --faults pause,kill --shapes bridge --targets leader,host:n1 \
              --every 500ms --lasting 1m30s --unfenced --rate 3.5 --mutant forget-vote -o heartbeat=20ms",
+        );
+    }
+
+    #[test]
+    fn the_replay_line_names_the_program() {
+        check_replay("splitbrain run --candidate ./mine");
+        check_replay("splitbrain run --candidate ./mine --servers etcd --nodes 1 --workload lock -o recovery=20s");
+        let with_file = from_line("splitbrain run --candidate ./mine --file mine");
+        assert_eq!(
+            replay(&with_file, 7, Some(Path::new("/s/candidate/1"))),
+            "splitbrain run /s/candidate/1/plan.toml --seed 7"
         );
     }
 

@@ -1,10 +1,12 @@
 //! `splitbrain run`: the experiment, from the plan to the report.
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
+use crate::interrupts;
 use crate::judge::{self, Outcome};
+use crate::listing;
 use crate::plan_file;
 use crate::progress::Progress;
-use crate::wiring;
+use crate::{shipping, wiring};
 use splitbrain_core::event::{Body, Event, Kind};
 use splitbrain_core::history::{Header, SCHEMA};
 use splitbrain_core::{Guarantee, Nanos, verdict};
@@ -23,6 +25,7 @@ const RECOVERY_UNPROMISED: Nanos = Nanos::secs(15);
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut plan = plan_file::plan(args)?;
     let system = wiring::system(&plan)?;
+    let cargo = shipping::gather(&mut plan)?;
     let seed = plan.seed.unwrap_or_else(draw_seed);
     plan.seed = Some(seed);
     let hosts = system.hosts(&plan);
@@ -33,9 +36,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         plan: plan.clone(),
         hosts,
         promises,
+        beliefs: system.beliefs().to_string(),
+        versions: listing::versions(&plan, system.as_ref()),
     };
     let mut nemesis = splitbrain_nemesis::Nemesis::new(&plan, seed, &header.hosts).map_err(Failure::usage)?;
-    let mut workload = splitbrain_workloads::Leadership::new(&plan, seed, &header.hosts, system.operations());
+    let mut workload = splitbrain_workloads::Workload::new(&plan, seed, &header.hosts, system.operations());
 
     let dir = RunDir::create(&args.store, &plan.name).map_err(Failure::harness)?;
     let replay = plan_file::replay(&plan, seed, Some(&dir.path));
@@ -49,11 +54,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     let plan_text = format!("# {replay}\n{}", plan_file::to_toml(&plan));
     dir.write("plan.toml", &plan_text).map_err(Failure::harness)?;
+    cargo.keep(&dir).map_err(Failure::harness)?;
     let mut recorder = Recorder::create(&dir.file(store::PLAIN), &header).map_err(Failure::harness)?;
 
     let stop = catch_interrupts();
     dir.make_latest().map_err(Failure::harness)?;
-    let mut world = match wiring::world(args, &plan, system.as_ref(), &header, &dir) {
+    let mut world = match wiring::world(args, &plan, system.as_ref(), &header, &dir, &cargo) {
         Ok(world) => world,
         Err(failure) => {
             let written = recorder.close();
@@ -102,7 +108,7 @@ fn recovery_bound(header: &Header) -> Nanos {
 }
 
 /// A seed that is short enough to type.
-fn draw_seed() -> u64 {
+pub fn draw_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish() & 0xffff_ffff
 }
 
@@ -110,33 +116,17 @@ fn draw_seed() -> u64 {
 fn catch_interrupts() -> Arc<AtomicU32> {
     let count = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&count);
-    let watch = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .expect("a runtime for signals");
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be caught");
-            let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
-            let mut hangup = signal(SignalKind::hangup()).expect("SIGHUP can be caught");
-            loop {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
-                if seen.fetch_add(1, Ordering::Relaxed) > 0 {
-                    std::process::exit(i32::from(exit::INTERRUPTED));
-                }
-                // A terminal that hung up takes no words any more, and that is no reason to stop healing.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "\ninterrupted: healing what is open (once more to end at once)"
-                );
-            }
-        });
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(watch)
-        .expect("a thread for signals");
+    interrupts::watch(move |count| {
+        seen.store(count, Ordering::Relaxed);
+        if count > 1 {
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+        // A terminal that hung up takes no words any more, and that is no reason to stop healing.
+        let _ = writeln!(
+            std::io::stderr(),
+            "\ninterrupted: healing what is open (once more to end at once)"
+        );
+    });
     count
 }
 

@@ -2,6 +2,7 @@
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
 use crate::plan_file::ENVIRONMENTS;
+use crate::shipping::Cargo;
 use crate::{grounds, support};
 use splitbrain_core::history::Header;
 use splitbrain_core::plan::Storage;
@@ -62,6 +63,26 @@ pub fn system(plan: &Plan) -> Result<Box<dyn System>, Failure> {
             )));
         }
     }
+    let knows = system.operations();
+    if let Some(op) = plan.workload.operations().iter().find(|op| !knows.contains(op)) {
+        let (workload, system) = (plan.workload.name(), &plan.system);
+        return Err(Failure::usage(format!(
+            "{system} cannot be asked the workload {workload}: it knows no {op}, only {}",
+            knows.join(", ")
+        )));
+    }
+    if plan.storage == Storage::Guarded && !system.storages().contains(&Storage::Guarded) {
+        let able: Vec<_> = splitbrain_systems::all()
+            .iter()
+            .filter(|s| s.storages().contains(&Storage::Guarded))
+            .map(|s| s.name())
+            .collect();
+        return Err(Failure::usage(format!(
+            "{} has no storage of its own to guard: --storage guarded is for {}",
+            plan.system,
+            able.join(", ")
+        )));
+    }
     let hosts = system.hosts(plan);
     if plan.candidates > 0 && !hosts.iter().any(|h| h.role == HostRole::Candidate) {
         return Err(Failure::usage(format!(
@@ -88,12 +109,13 @@ pub fn world(
     system: &dyn System,
     header: &Header,
     dir: &RunDir,
+    cargo: &Cargo,
 ) -> Result<Box<dyn World>, Failure> {
     match plan.environment.as_str() {
         "sim" => sim(args, plan, header).map(|world| Box::new(world) as Box<dyn World>),
-        "local" => local(args, plan, system, header, dir).map(|world| Box::new(world) as Box<dyn World>),
+        "local" => local(args, plan, system, header, dir, cargo).map(|world| Box::new(world) as Box<dyn World>),
         "docker" | "ssh" | "vagrant" => {
-            machines(args, plan, system, header, dir).map(|world| Box::new(world) as Box<dyn World>)
+            machines(args, plan, system, header, dir, cargo).map(|world| Box::new(world) as Box<dyn World>)
         }
         other => unreachable!("the plan was checked against {ENVIRONMENTS:?}, and is for {other}"),
     }
@@ -127,6 +149,7 @@ fn local(
     system: &dyn System,
     header: &Header,
     dir: &RunDir,
+    cargo: &Cargo,
 ) -> Result<LiveWorld, Failure> {
     let sabotage = args.sabotage.as_deref().map(str::parse).transpose();
     let sabotage = sabotage.map_err(Failure::usage)?;
@@ -142,6 +165,7 @@ fn local(
     };
     let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));
     let local = LocalSite::create(config).map_err(failed)?;
+    cargo.ship(&header.hosts, &local)?;
     let processes = system.deploy(plan, header.seed, local.site());
     LiveWorld::start(Arc::new(local), processes).map_err(failed)
 }
@@ -152,6 +176,7 @@ fn machines(
     system: &dyn System,
     header: &Header,
     dir: &RunDir,
+    cargo: &Cargo,
 ) -> Result<LiveWorld, Failure> {
     let sabotage = args.sabotage.as_deref().map(str::parse).transpose();
     let sabotage = sabotage.map_err(Failure::usage)?;
@@ -168,6 +193,7 @@ fn machines(
     );
     let failed = |e: anyhow::Error| Failure::harness(format!("{e:#}"));
     let fleet = Arc::new(grounds::fleet(plan, order).map_err(failed)?);
+    cargo.ship(&header.hosts, fleet.as_ref())?;
     let processes = system.deploy(plan, header.seed, fleet.site());
     LiveWorld::start(fleet, processes).map_err(failed)
 }

@@ -56,7 +56,11 @@ fn every_command_runs_as_it_says() {
             println!("{command}");
             // The README's paths are the project's.
             let plans = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nemesis/plans/");
-            bench.run(&rest.replace("nemesis/plans/", plans)).exits(code);
+            let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workloads/examples/");
+            let rest = rest
+                .replace("nemesis/plans/", plans)
+                .replace("workloads/examples/", examples);
+            bench.run(&rest).exits(code);
             ran += 1;
         } else {
             assert_eq!(

@@ -188,11 +188,49 @@ pub enum Body {
         /// New.
         to: u64,
     },
+    /// [`crate::Op::Next`]; the `ok` has the id.
+    Next {
+        /// Who was asked.
+        host: Name,
+        /// In the `ok`: what was handed out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+    },
+    /// [`crate::Op::Run`]; the `ok` has token and seq. A `fail` with reason `already-ran` says that the job is done.
+    Run {
+        /// Who was asked.
+        host: Name,
+        /// Counts from 1.
+        job: u64,
+        /// In the `ok`: what it was written with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Token>,
+        /// In the `ok`: the storage's sequence number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+    },
+    /// [`crate::Op::Acquire`]; the `ok` has the reign in which the lock is held.
+    Acquire {
+        /// Who was asked.
+        host: Name,
+        /// In the `ok`: the candidate's own count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reign: Option<Reign>,
+        /// In the `ok`: the fencing token, if one came with the lock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Token>,
+    },
+    /// [`crate::Op::Release`].
+    Release {
+        /// Who was asked.
+        host: Name,
+    },
     /// A reign begins. From here on belief is definite.
     Elected {
         /// Whose.
         host: Name,
-        /// Of this leadership.
+        /// Of this leadership; [`Epoch::NONE`] where the system has none.
+        #[serde(default, skip_serializing_if = "Epoch::is_none")]
         epoch: Epoch,
         /// What it writes with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,6 +347,10 @@ impl Body {
             | Body::Get { host, .. }
             | Body::Set { host, .. }
             | Body::Cas { host, .. }
+            | Body::Next { host, .. }
+            | Body::Run { host, .. }
+            | Body::Acquire { host, .. }
+            | Body::Release { host }
             | Body::Elected { host, .. }
             | Body::Deposed { host, .. }
             | Body::Applied { host, .. }
@@ -333,6 +375,10 @@ impl Body {
                 | Body::Get { .. }
                 | Body::Set { .. }
                 | Body::Cas { .. }
+                | Body::Next { .. }
+                | Body::Run { .. }
+                | Body::Acquire { .. }
+                | Body::Release { .. }
         )
     }
 }

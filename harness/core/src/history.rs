@@ -13,6 +13,7 @@ use crate::promise::Promise;
 use crate::system::HostSpec;
 use crate::time::Nanos;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
 /// The version of the history's form that this build writes and reads.
@@ -33,6 +34,12 @@ pub struct Header {
     pub hosts: Vec<HostSpec>,
     /// What the system promises.
     pub promises: Vec<Promise>,
+    /// Where it is known from what a host believes ([`crate::System::beliefs`]).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub beliefs: String,
+    /// What is installed, by program, as each says of itself; only where the hosts are this machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
 }
 
 /// Why a history cannot be read.
@@ -208,6 +215,8 @@ mod tests {
             plan,
             hosts: vec![],
             promises: vec![],
+            beliefs: String::new(),
+            versions: Default::default(),
         };
         serde_json::to_string(&header).unwrap() + "\n"
     }

@@ -21,6 +21,7 @@
 
 pub mod action;
 pub mod checker;
+pub mod deploy;
 pub mod disk;
 pub mod event;
 pub mod generator;
@@ -49,7 +50,7 @@ pub use name::Name;
 pub use op::{Answer, Op, Outcome, Role, Status};
 pub use plan::Plan;
 pub use promise::{Guarantee, Holds, Promise};
-pub use system::{HostRole, HostSpec, ProcessSpec, Site, System};
+pub use system::{HostRole, HostSpec, Layer, Need, ProcessSpec, Site, System};
 pub use time::{Nanos, Offset};
 pub use verdict::{Anomaly, Severity, Validity, Verdict};
 pub use world::{Happening, Unasked, World};

@@ -38,6 +38,17 @@ pub enum Op {
         /// The new value.
         to: u64,
     },
+    /// The leader hands out the next id of a rising sequence: it writes the id to the storage, then gives it away.
+    Next,
+    /// The leader runs a job, which is one write to the storage. Jobs are offered in order, until one run is not refused.
+    Run {
+        /// Counts from 1.
+        job: u64,
+    },
+    /// Take the lock that the election stands for, and hold it until `release`. `fail` if it is held by another.
+    Acquire,
+    /// Let go of the lock.
+    Release,
 }
 
 impl Op {
@@ -52,6 +63,10 @@ impl Op {
             Op::Get => "get",
             Op::Set { .. } => "set",
             Op::Cas { .. } => "cas",
+            Op::Next => "next",
+            Op::Run { .. } => "run",
+            Op::Acquire => "acquire",
+            Op::Release => "release",
         }
     }
 }
@@ -73,7 +88,7 @@ pub enum Role {
 pub struct Status {
     /// What it believes itself to be.
     pub role: Role,
-    /// The newest epoch it knows; of its own leadership if it leads.
+    /// The newest epoch it knows; of its own leadership if it leads. `None` for a leader of a system without epochs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     /// The fencing token it would write with; only while it leads.
@@ -92,15 +107,23 @@ pub struct Status {
 pub enum Answer {
     /// To [`Op::Observe`].
     Status(Status),
-    /// To [`Op::Write`]: accepted by the storage under `token` as its `seq`-th write.
+    /// To [`Op::Write`] and [`Op::Run`]: accepted by the storage under `token` as its `seq`-th write.
     Written {
-        /// The token it was written with.
+        /// The token it was written with; 0 where the system has none.
         token: Token,
         /// The storage's sequence number of the write, from 1.
         seq: u64,
     },
-    /// To [`Op::Read`] (the storage's newest accepted write) and [`Op::Get`] (the register), `None` while empty.
+    /// To [`Op::Read`] (the storage's newest accepted write) and [`Op::Get`] (the register), `None` while empty; to
+    /// [`Op::Next`] the id.
     Value(Option<u64>),
+    /// To [`Op::Acquire`]: the lock is held in `reign`.
+    Held {
+        /// The candidate's own count.
+        reign: Reign,
+        /// The fencing token that came with the lock, if one did.
+        token: Option<Token>,
+    },
     /// To the others: done.
     Done,
 }

@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+pub use crate::deploy::{Deploy, Part};
 pub use crate::hosts::{ClockOf, Docker, HostKeys, Hosts, Ssh, Vagrant};
 
 /// What a run is asked to do.
@@ -51,6 +52,9 @@ pub struct Plan {
     /// Candidates on hosts of their own, for systems whose candidates are clients; the system's own default where 0.
     #[serde(default)]
     pub candidates: u32,
+    /// What is asked of the candidates.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub workload: Workload,
     /// Whether the storage compares tokens.
     #[serde(default)]
     pub storage: Storage,
@@ -78,6 +82,9 @@ pub struct Plan {
     /// What all environments with real hosts heed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub hosts: Hosts,
+    /// What `candidate` runs: a service of the user's own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deploy: Deploy,
     /// Where `docker` gets its containers from.
     #[serde(default, skip_serializing_if = "is_default")]
     pub docker: Docker,
@@ -110,6 +117,7 @@ impl Plan {
             environment: environment.to_string(),
             nodes: 0,
             candidates: 0,
+            workload: Workload::default(),
             storage: Storage::default(),
             time_limit: default_time_limit(),
             seed: None,
@@ -119,6 +127,7 @@ impl Plan {
             script: Vec::new(),
             options: BTreeMap::new(),
             hosts: Hosts::default(),
+            deploy: Deploy::default(),
             docker: Docker::default(),
             ssh: Ssh::default(),
             vagrant: Vagrant::default(),
@@ -135,6 +144,72 @@ pub enum Storage {
     Fenced,
     /// It takes everything.
     Unfenced,
+    /// The coordination service itself is the storage: a write is a transaction that holds only while the leader's own key
+    /// is there. For systems that list it.
+    Guarded,
+}
+
+/// What is asked of the candidates, beside looking at who leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// Leaders write to the storage under their tokens.
+    #[default]
+    Leadership,
+    /// Leaders hand out unique rising ids.
+    Sequence,
+    /// Leaders run jobs, each exactly once.
+    Jobs,
+    /// Candidates acquire and release the lock that the election stands for.
+    Lock,
+    /// Every host is asked for the system's own replicated register.
+    Register,
+}
+
+impl Workload {
+    /// Every workload there is.
+    pub const ALL: [Workload; 5] = [
+        Workload::Leadership,
+        Workload::Sequence,
+        Workload::Jobs,
+        Workload::Lock,
+        Workload::Register,
+    ];
+
+    /// As plans and command lines write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Leadership => "leadership",
+            Workload::Sequence => "sequence",
+            Workload::Jobs => "jobs",
+            Workload::Lock => "lock",
+            Workload::Register => "register",
+        }
+    }
+
+    /// One sentence for `list workloads`.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Workload::Leadership => "whoever believes that he leads writes to the storage under his token",
+            Workload::Sequence => "leaders hand out ids: none twice, and each higher than those handed out before",
+            Workload::Jobs => "leaders run jobs in order: each exactly once; twice and never are told apart",
+            Workload::Lock => "candidates acquire and release the lock that the election stands for",
+            Workload::Register => {
+                "every host reads, sets and compares the system's own register: one copy, in real time"
+            }
+        }
+    }
+
+    /// The operations ([`crate::Op::name`]) without which a system cannot be asked this.
+    pub fn operations(self) -> &'static [&'static str] {
+        match self {
+            Workload::Leadership => &["observe"],
+            Workload::Sequence => &["observe", "next"],
+            Workload::Jobs => &["observe", "run"],
+            Workload::Lock => &["observe", "acquire", "release"],
+            Workload::Register => &["observe", "get", "set", "cas"],
+        }
+    }
 }
 
 /// The random schedule: what may break, how often, for how long.

@@ -30,6 +30,14 @@ pub enum Guarantee {
     AppliedAgreement,
     /// No accepted write of an old leader after a newer leader's, and no blind overwrite.
     NoDamage,
+    /// No id is handed out twice.
+    UniqueIds,
+    /// An id that is asked for after another was handed out is higher.
+    RisingIds,
+    /// No job runs twice, and one whose run was acknowledged did run.
+    ExactlyOnce,
+    /// The system's own register behaves as one copy, each operation at one instant between its call and its answer.
+    Linearizable,
     /// After healing, a leader emerges within the promise's bound.
     Recovery,
     /// After recovery, all agree on leader and epoch.
@@ -37,6 +45,25 @@ pub enum Guarantee {
 }
 
 impl Guarantee {
+    /// Every guarantee there is.
+    pub const ALL: [Guarantee; 15] = [
+        Guarantee::LeaderPerEpoch,
+        Guarantee::EpochsPerObserver,
+        Guarantee::EpochsInRealTime,
+        Guarantee::TokenPerReign,
+        Guarantee::TokensInRealTime,
+        Guarantee::StorageOrder,
+        Guarantee::Exclusion,
+        Guarantee::AppliedAgreement,
+        Guarantee::NoDamage,
+        Guarantee::UniqueIds,
+        Guarantee::RisingIds,
+        Guarantee::ExactlyOnce,
+        Guarantee::Linearizable,
+        Guarantee::Recovery,
+        Guarantee::FinalAgreement,
+    ];
+
     /// As histories and reports write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,6 +76,10 @@ impl Guarantee {
             Guarantee::Exclusion => "exclusion",
             Guarantee::AppliedAgreement => "applied-agreement",
             Guarantee::NoDamage => "no-damage",
+            Guarantee::UniqueIds => "unique-ids",
+            Guarantee::RisingIds => "rising-ids",
+            Guarantee::ExactlyOnce => "exactly-once",
+            Guarantee::Linearizable => "linearizable",
             Guarantee::Recovery => "recovery",
             Guarantee::FinalAgreement => "final-agreement",
         }

@@ -1,6 +1,6 @@
 //! What is deployed and judged.
 use crate::name::Name;
-use crate::plan::Plan;
+use crate::plan::{Plan, Storage};
 use crate::promise::Promise;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -102,12 +102,60 @@ pub struct ProcessSpec {
     pub stdio: Stdio,
 }
 
+/// Who of a system is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// Members of our own: server and candidate in one process.
+    Member,
+    /// The servers' own election, observed at each.
+    Server,
+    /// Clients that elect a leader among themselves by a recipe on the servers.
+    Client,
+}
+
+impl Layer {
+    /// In a word, as `list systems` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Member => "member",
+            Layer::Server => "server",
+            Layer::Client => "client",
+        }
+    }
+}
+
+/// Something that must be installed on a system's hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// A program on the PATH, or the path of a file.
+    pub what: &'static str,
+    /// Debian's package that has it.
+    pub package: &'static str,
+    /// The arguments with which the program prints its version; none for a file, whose resolved name may tell it.
+    pub version: &'static [&'static str],
+}
+
 /// A system: how it is laid out and deployed, what may be asked of it, what it promises.
 pub trait System {
     /// As plans write it.
     fn name(&self) -> &'static str;
     /// One sentence for `list systems`.
     fn describe(&self) -> &'static str;
+    /// Who of it is judged.
+    fn layer(&self) -> Layer;
+    /// What serves as its fencing token, or why there is none, in a few words.
+    fn token(&self) -> &'static str;
+    /// The source from which it is known what a host believes, binding leader and epoch, in a few words for the report.
+    fn beliefs(&self) -> &'static str;
+    /// What must be installed on its hosts.
+    fn needs(&self) -> &'static [Need] {
+        &[]
+    }
+    /// The kinds of storage that its leaders can write to.
+    fn storages(&self) -> &'static [Storage] {
+        &[Storage::Fenced, Storage::Unfenced]
+    }
     /// The hosts of a run, in order; the storage, if any, last.
     fn hosts(&self, plan: &Plan) -> Vec<HostSpec>;
     /// The names of the operations that its candidates know ([`crate::Op::name`]).

@@ -136,6 +136,11 @@ impl RawOk {
                 value: Some(value),
                 ..RawOk::default()
             },
+            Answer::Held { reign, token } => RawOk {
+                reign: Some(reign),
+                token,
+                ..RawOk::default()
+            },
             Answer::Done => RawOk::default(),
         }
     }
@@ -157,8 +162,8 @@ impl RawOk {
                     reign,
                     leader,
                 };
-                if role == Role::Leader && (epoch.is_none() || reign.is_none()) {
-                    return Err("a leader must name its epoch and its reign");
+                if role == Role::Leader && reign.is_none() {
+                    return Err("a leader must name its reign");
                 }
                 Ok(Answer::Status(status))
             }
@@ -173,6 +178,11 @@ impl RawOk {
                 ..
             } => Err("a write's answer must name its token"),
             RawOk { value: Some(value), .. } => Ok(Answer::Value(value)),
+            RawOk {
+                reign: Some(reign),
+                token,
+                ..
+            } => Ok(Answer::Held { reign, token }),
             _ => Ok(Answer::Done),
         }
     }
@@ -274,11 +284,13 @@ mod tests {
         check(r#"{"id":8,"ok":{"token":5,"seq":1093}}"#);
         check(r#"{"id":8,"ok":{"value":null}}"#);
         check(r#"{"id":8,"ok":{"value":4}}"#);
+        check(r#"{"id":8,"ok":{"token":5,"reign":2}}"#);
         check(r#"{"id":8,"ok":{}}"#);
         check(r#"{"id":8,"fail":{"reason":"stale-token"}}"#);
         check(r#"{"id":8,"info":{"reason":"storage timed out"}}"#);
         check(r#"{"event":"ready"}"#);
         check(r#"{"event":"elected","epoch":6,"token":6,"reign":3}"#);
+        check(r#"{"event":"elected","reign":3}"#);
         check(r#"{"event":"deposed","reign":3,"why":"lease lost"}"#);
         check(r#"{"event":"stored","seq":1,"token":2,"value":9,"base":0,"by":"n1"}"#);
     }

@@ -24,7 +24,8 @@ pub enum Unasked {
     Ready,
     /// A candidate's reign begins.
     Elected {
-        /// Of this leadership.
+        /// Of this leadership; [`Epoch::NONE`] where the system has none.
+        #[serde(default, skip_serializing_if = "Epoch::is_none")]
         epoch: Epoch,
         /// What it will write with; `None` where the system has no token.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,7 +35,7 @@ function drawLane(c, lane, i) {
   }
 }
 
-function drawReign(c, [from, definite, to, rank, epoch], y) {
+function drawReign(c, [from, definite, to, rank], y) {
   if (!seen(from, to)) return;
   const clip = (t) => Math.min(Math.max(X(t), box.left), box.width);
   const x0 = clip(from), xd = clip(definite), x1 = Math.max(clip(to), clip(from) + 1.5);
@@ -44,12 +44,13 @@ function drawReign(c, [from, definite, to, rank, epoch], y) {
   if (definite >= view.from) c.fillRect(x0, y + 7, Math.max(1.5, xd - x0), 23);
 }
 
-// The epoch's number stands over the hatches, in the proven part where it fits there, and with a rim that keeps it legible.
-function nameReign(c, [from, definite, to, rank, epoch], y) {
+// The epoch's number, or the reign's where there are no epochs, stands over the hatches, in the proven part where it fits there, and with a rim that keeps it legible.
+function nameReign(c, [from, definite, to, rank, epoch, reign], y) {
   if (!seen(from, to)) return;
   const clip = (t) => Math.min(Math.max(X(t), box.left), box.width);
   const x0 = clip(from), xd = clip(definite), x1 = clip(to), fits = (text, x) => c.measureText(text).width + 7 <= x - x0;
-  const text = [`epoch ${epoch}`, epoch].find((t) => fits(t, xd)) || [`epoch ${epoch}`, epoch].find((t) => fits(t, x1));
+  const names = epoch === null ? [`reign ${reign}`, reign] : [`epoch ${epoch}`, epoch];
+  const text = names.find((t) => fits(t, xd)) || names.find((t) => fits(t, x1));
   if (!text) return;
   const proven = fits(text, xd);
   c.lineWidth = 3; c.lineJoin = "round"; c.strokeStyle = proven ? colors.epochs[rank % EPOCHS] : colors.card;

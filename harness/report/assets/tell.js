@@ -38,7 +38,7 @@ function tellLane(lane, i, t, y, inside, lines) {
     return;
   }
   for (const [from, definite, to, , epoch, reign, token, ending] of lane.reigns) {
-    if (inside(from, to)) lines.push(`${lane.name} led in epoch ${epoch}`, `reign ${reign}${token === null ? "" : `, token ${token}`}`, `proven ${time(from)} to ${time(definite)}`, `possible until ${time(to)}`, ending);
+    if (inside(from, to)) lines.push(`${lane.name} led${epoch === null ? ", no epochs" : ` in epoch ${epoch}`}`, `reign ${reign}${token === null ? "" : `, token ${token}`}`, `proven ${time(from)} to ${time(definite)}`, `possible until ${time(to)}`, ending);
   }
   for (const [from, to, state] of lane.states) if (inside(from, to)) lines.push(`${lane.name} ${state}`, `${time(from)} to ${time(to)}`);
   for (const [at, how] of lane.exits) if (inside(at, at)) lines.push(`${lane.name} exited by itself`, time(at), how);

@@ -57,11 +57,11 @@ fn ending(ended: Ended) -> u64 {
     }
 }
 
-/// Columns: time (delta), position (0 where refused), rank of the token's epoch from 1 (0 where no candidate named it):
+/// Columns: time (delta), position (0 where refused), rank of the reign from 1 (0 where no candidate named it):
 /// four planes each; token: eight; the writer's lane: two.
 fn stores(picture: &Picture, unit: u64) -> String {
     let rows = &picture.stores;
-    let rank = |r: &crate::picture::StoreRow| picture.tokens.get(&r.token).map_or(0, |e| picture.rank(*e) as u64 + 1);
+    let rank = |r: &crate::picture::StoreRow| picture.rank_of(r).map_or(0, |rank| rank as u64 + 1);
     let mut planes = Planes::new(rows.len());
     planes.deltas(rows.iter().map(|r| r.time.0 / unit));
     planes.column(4, rows.iter().map(|r| r.seq.unwrap_or(0)));

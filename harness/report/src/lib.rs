@@ -6,6 +6,7 @@
 //! - [`html`]: one file that a browser shows offline, under a content security policy that lets nothing in or out;
 //! - [`junit`]: one test suite a run, for continuous integration;
 //! - [`verdict_table`] and [`sentence`]: for terminals;
+//! - [`matrix`]: many runs in one table, one page and one JUnit file;
 //! - [`picture`]: the fold from events to intervals, which everything drawn is drawn from.
 //!
 //! The page is safe to open whatever the hosts said: text goes through maud's escaping or, in the script, through
@@ -16,6 +17,7 @@
 
 mod columns;
 mod junit;
+pub mod matrix;
 mod page;
 pub mod picture;
 mod table;
@@ -29,7 +31,7 @@ mod synthetic;
 pub use junit::junit;
 pub use page::html;
 pub use table::verdict_table;
-pub use words::sentence;
+pub use words::{sentence, total};
 
 use splitbrain_core::{Event, Header, Verdict};
 

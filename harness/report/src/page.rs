@@ -153,6 +153,7 @@ fn facts(run: &Run, picture: &Picture) -> Markup {
         (None, _) => "none",
         (_, splitbrain_core::plan::Storage::Fenced) => "fenced",
         (_, splitbrain_core::plan::Storage::Unfenced) => "unfenced",
+        (_, splitbrain_core::plan::Storage::Guarded) => "guarded",
     };
     let fact = |name: &str, value: String, note: String| {
         html! {
@@ -161,19 +162,28 @@ fn facts(run: &Run, picture: &Picture) -> Markup {
     };
     html! {
         dl.facts {
-            (fact("system", visible(&plan.system).into_owned(), plan.mutant.as_deref().map_or(String::new(), |m| format!("mutant {}", visible(m)))))
+            (fact("system", visible(&plan.system).into_owned(), variant(run)))
             (fact("environment", visible(&plan.environment).into_owned(), plural(picture.lanes.len() as u64, "host", "hosts")))
+            (fact("workload", plan.workload.name().into(), String::new()))
             (fact("storage", storage.into(), String::new()))
             (fact("seed", run.header.seed.to_string(), String::new()))
             (fact("duration", span(picture.end), String::new()))
             (fact("operations", count(picture.ops.len() as u64), String::new()))
-            (fact("elections", count(picture.elections() as u64), String::new()))
+            (fact("elections", count(picture.elections() as u64), if picture.epochs.is_empty() && picture.elections() > 0 { "no epochs".into() } else { String::new() }))
             (fact("faults that acted", format!("{acted} of {}", picture.faults.len()),
                 if aimed.is_empty() { String::new() } else { format!("aimed: {hit} of {} hit", aimed.len()) }))
             (fact("violations", count(total(Severity::Violation)), String::new()))
             (fact("hazards", count(total(Severity::Hazard)), String::new()))
         }
     }
+}
+
+/// What tells this system from others of its name: the versions that were installed, and the mutant.
+fn variant(run: &Run) -> String {
+    let versions = run.header.versions.iter();
+    let versions = versions.map(|(what, version)| format!("{} {}", visible(what), visible(version)));
+    let mutant = run.header.plan.mutant.iter().map(|m| format!("mutant {}", visible(m)));
+    versions.chain(mutant).collect::<Vec<_>>().join(", ")
 }
 
 fn navigation(anomalies: usize) -> Markup {

@@ -52,7 +52,9 @@ pub struct OpRow {
 }
 
 /// The names of operations, by [`OpRow::f`].
-pub const OPERATIONS: [&str; 8] = ["observe", "write", "read", "campaign", "resign", "get", "set", "cas"];
+pub const OPERATIONS: [&str; 12] = [
+    "observe", "write", "read", "campaign", "resign", "get", "set", "cas", "next", "run", "acquire", "release",
+];
 
 /// Whether [`OpRow::f`] is a write to the storage.
 pub const WRITE: u8 = 1;
@@ -92,10 +94,10 @@ pub struct Picture {
     pub aborted: Option<String>,
     /// A lane a host, in the header's order.
     pub lanes: Vec<Lane>,
-    /// Every epoch in which somebody led, rising.
+    /// Every epoch in which somebody led, rising; none where the system has none.
     pub epochs: Vec<Epoch>,
-    /// The epoch that a token belongs to, where a candidate named both.
-    pub tokens: BTreeMap<Token, Epoch>,
+    /// The rank ([`ReignBar::rank`]) of the reign that a token belongs to, where a candidate named it.
+    pub tokens: BTreeMap<Token, usize>,
     /// By number.
     pub faults: Vec<FaultSpan>,
     /// In order.
@@ -123,10 +125,34 @@ impl Picture {
         fold.finish()
     }
 
-    /// The place of an epoch among all that somebody led in: what its colour is chosen by, so that epochs that follow
-    /// each other never look alike, whatever their numbers.
-    pub fn rank(&self, epoch: Epoch) -> usize {
-        self.epochs.partition_point(|e| *e < epoch)
+    /// The rank of the reign in which a write was made: its token's, or that of its writer's newest reign by then where the
+    /// system has no tokens. `None` where no candidate named it.
+    pub fn rank_of(&self, row: &StoreRow) -> Option<usize> {
+        if row.token != Token::NONE {
+            return self.tokens.get(&row.token).copied();
+        }
+        let reigns = self.lanes.get(row.by)?.reigns.iter();
+        reigns.rev().find(|bar| bar.from <= row.time).map(|bar| bar.rank)
+    }
+
+    /// Ranks all reigns: by their epochs' order, or by their own where there are none.
+    fn rank(&mut self) {
+        let bars = || self.lanes.iter().flat_map(|lane| &lane.reigns);
+        let mut epochs: Vec<Epoch> = bars().filter_map(|bar| bar.epoch.known()).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        let mut nameless: Vec<Nanos> = bars().filter(|bar| bar.epoch.is_none()).map(|bar| bar.from).collect();
+        nameless.sort_unstable();
+        for bar in self.lanes.iter_mut().flat_map(|lane| &mut lane.reigns) {
+            bar.rank = match bar.epoch.known() {
+                Some(epoch) => epochs.partition_point(|e| *e < epoch),
+                None => epochs.len() + nameless.partition_point(|from| *from < bar.from),
+            };
+            if let Some(token) = bar.token.filter(|token| *token != Token::NONE) {
+                self.tokens.insert(token, bar.rank);
+            }
+        }
+        self.epochs = epochs;
     }
 
     /// The lane of a host.
@@ -334,13 +360,8 @@ impl Fold {
         }
         for lane in &mut p.lanes {
             lane.close(p.end);
-            for reign in &lane.reigns {
-                p.epochs.push(reign.epoch);
-                if let Some(token) = reign.token {
-                    p.tokens.insert(token, reign.epoch);
-                }
-            }
         }
+        p.rank();
         let mut asked = vec![false; p.lanes.len()];
         p.ops.iter().for_each(|op| asked[op.lane] = true);
         for (lane, asked) in p.lanes.iter_mut().zip(asked) {
@@ -348,8 +369,6 @@ impl Fold {
             lane.low =
                 !asked && lane.is_bare() && !p.faults.iter().any(|f| f.from.is_some() && f.targets.contains(&name));
         }
-        p.epochs.sort_unstable();
-        p.epochs.dedup();
         for op in p.ops.iter_mut().filter(|op| op.ended == Ended::Open) {
             op.end = p.end;
         }
@@ -369,6 +388,10 @@ fn operation(body: &Body) -> u8 {
         Body::Get { .. } => 5,
         Body::Set { .. } => 6,
         Body::Cas { .. } => 7,
+        Body::Next { .. } => 8,
+        Body::Run { .. } => 9,
+        Body::Acquire { .. } => 10,
+        Body::Release { .. } => 11,
         _ => 0,
     }
 }

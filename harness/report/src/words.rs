@@ -1,7 +1,7 @@
 //! The verdict in a sentence, and the words for validity and severity.
 use crate::text::{plural, visible};
 use splitbrain_core::verdict::merge;
-use splitbrain_core::{Header, Severity, Validity, Verdict};
+use splitbrain_core::{Epoch, Header, Severity, Validity, Verdict};
 use std::collections::BTreeMap;
 
 /// A word for a verdict: `valid`, `invalid`, `unknown`.
@@ -28,6 +28,13 @@ pub fn severity(s: Severity) -> &'static str {
         Severity::Hazard => "hazard",
         Severity::Violation => "violation",
     }
+}
+
+/// The leader of an epoch, or a leader, where the system has no epochs.
+pub fn leader(epoch: Epoch) -> String {
+    epoch
+        .known()
+        .map_or("a leader".into(), |epoch| format!("epoch {epoch}"))
 }
 
 /// A symbol for a severity.
@@ -112,6 +119,8 @@ mod tests {
             plan: Plan::new("raft", "sim"),
             hosts: vec![],
             promises: vec![],
+            beliefs: String::new(),
+            versions: Default::default(),
         }
     }
 

@@ -32,6 +32,9 @@ pub(crate) struct Book {
     pub fresh: BTreeMap<Name, Status>,
     /// Whose processes may end by themselves just now.
     pub may_end: MayEnd,
+    /// The storage's number of the newest write that was acknowledged, and of the newest that the storage told of.
+    acknowledged: u64,
+    told: u64,
     processes: BTreeMap<(Name, Lane), u32>,
     next_process: u32,
     next_id: u64,
@@ -48,6 +51,8 @@ impl Book {
             acts: BTreeMap::new(),
             fresh: BTreeMap::new(),
             may_end: MayEnd::default(),
+            acknowledged: 0,
+            told: 0,
             processes: BTreeMap::new(),
             next_process: 0,
             next_id: 1,
@@ -139,7 +144,7 @@ impl Book {
             } => {
                 let status = Status {
                     role: Role::Leader,
-                    epoch: Some(*epoch),
+                    epoch: epoch.known(),
                     token: *token,
                     reign: Some(*reign),
                     leader: Some(*host),
@@ -149,6 +154,10 @@ impl Book {
             Body::Deposed { host, .. } => {
                 self.view.beliefs.remove(host);
             }
+            Body::Write { seq: Some(seq), .. } | Body::Run { seq: Some(seq), .. } => {
+                self.acknowledged = self.acknowledged.max(*seq);
+            }
+            Body::Stored { seq, .. } => self.told = self.told.max(*seq),
             Body::Started { host, .. } | Body::Exited { host, .. } => self.gone(*host),
             Body::Fault(step) | Body::Heal(step) if event.kind != Kind::Fail => {
                 if let Action::Kill { hosts, .. } = &step.action {
@@ -171,7 +180,7 @@ impl Book {
     }
 
     /// Whether every asked host was looked at since the phase began, exactly one leads, and no one names another
-    /// leader, another epoch than that one's, or knows a newer one.
+    /// leader, another epoch than that one's, or knows a newer one. Who names no epoch contradicts none.
     pub fn agreed(&self) -> bool {
         if !self.asked().all(|h| self.fresh.contains_key(&h)) {
             return false;
@@ -180,8 +189,15 @@ impl Book {
         let (Some((leader, status)), None) = (leaders.next(), leaders.next()) else {
             return false;
         };
-        let names_him = |s: &Status| s.leader.is_none_or(|l| l == *leader && s.epoch == status.epoch);
+        let his_epoch = |s: &Status| s.epoch.is_none() || s.epoch == status.epoch;
+        let names_him = |s: &Status| s.leader.is_none_or(|l| l == *leader && his_epoch(s));
         self.fresh.values().all(|s| names_him(s) && s.epoch <= status.epoch)
+    }
+
+    /// Whether the storage told of every write that was acknowledged. Where the storage is a service that is watched,
+    /// its word may come after the acknowledgement.
+    pub fn storage_has_told(&self) -> bool {
+        self.acknowledged <= self.told
     }
 
     pub fn unready(&self) -> BTreeSet<Name> {
@@ -199,6 +215,10 @@ pub(crate) fn body(host: Name, op: Op, outcome: Option<&Outcome>) -> Body {
         Some(Answer::Value(value)) => value,
         _ => None,
     };
+    let written = || match answer {
+        Some(Answer::Written { token, seq }) => (Some(token), Some(seq)),
+        _ => (None, None),
+    };
     match op {
         Op::Observe => {
             let answer = match answer {
@@ -208,10 +228,7 @@ pub(crate) fn body(host: Name, op: Op, outcome: Option<&Outcome>) -> Body {
             Body::Observe { host, answer }
         }
         Op::Write { value } => {
-            let (token, seq) = match answer {
-                Some(Answer::Written { token, seq }) => (Some(token), Some(seq)),
-                _ => (None, None),
-            };
+            let (token, seq) = written();
             Body::Write {
                 host,
                 value,
@@ -231,6 +248,19 @@ pub(crate) fn body(host: Name, op: Op, outcome: Option<&Outcome>) -> Body {
         },
         Op::Set { value } => Body::Set { host, value },
         Op::Cas { from, to } => Body::Cas { host, from, to },
+        Op::Next => Body::Next { host, id: value_of() },
+        Op::Run { job } => {
+            let (token, seq) = written();
+            Body::Run { host, job, token, seq }
+        }
+        Op::Acquire => {
+            let (reign, token) = match answer {
+                Some(Answer::Held { reign, token }) => (Some(reign), token),
+                _ => (None, None),
+            };
+            Body::Acquire { host, reign, token }
+        }
+        Op::Release => Body::Release { host },
     }
 }
 
@@ -239,10 +269,12 @@ pub(crate) fn fits(op: Op, answer: Answer) -> bool {
     matches!(
         (op, answer),
         (Op::Observe, Answer::Status(_))
-            | (Op::Write { .. }, Answer::Written { .. })
+            | (Op::Write { .. } | Op::Run { .. }, Answer::Written { .. })
+            | (Op::Next, Answer::Value(Some(_)))
+            | (Op::Acquire, Answer::Held { .. })
             | (Op::Read | Op::Get, Answer::Value(_))
             | (
-                Op::Campaign | Op::Resign | Op::Set { .. } | Op::Cas { .. },
+                Op::Campaign | Op::Resign | Op::Release | Op::Set { .. } | Op::Cas { .. },
                 Answer::Done
             )
     )
@@ -251,4 +283,43 @@ pub(crate) fn fits(op: Op, answer: Answer) -> bool {
 /// The process that a host speaks as, unasked.
 pub(crate) fn speaker(host: Name) -> Process {
     Process::Host(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use splitbrain_core::{Epoch, HostRole};
+
+    fn check(followers: [(Option<&str>, Option<u64>); 2], expect: bool) {
+        let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| name.parse().unwrap());
+        let spec = |name| HostSpec {
+            name,
+            role: HostRole::Server,
+            asked: true,
+        };
+        let mut book = Book::new(&[n1, n2, n3].map(spec));
+        let status = |role, leader: Option<&str>, epoch: Option<u64>| Status {
+            role,
+            epoch: epoch.map(Epoch),
+            token: None,
+            reign: None,
+            leader: leader.map(|name| name.parse().unwrap()),
+        };
+        book.fresh.insert(n1, status(Role::Leader, Some("n1"), Some(5)));
+        assert!(!book.agreed(), "not all were looked at");
+        for (name, (leader, epoch)) in [n2, n3].into_iter().zip(followers) {
+            book.fresh.insert(name, status(Role::Follower, leader, epoch));
+        }
+        assert_eq!(book.agreed(), expect, "{followers:?}");
+    }
+
+    #[test]
+    fn who_names_another_leader_or_epoch_does_not_agree() {
+        check([(Some("n1"), Some(5)), (None, Some(4))], true);
+        // Followers of many systems know a leader and no epoch, or nothing.
+        check([(Some("n1"), None), (None, None)], true);
+        check([(Some("n2"), None), (None, None)], false);
+        check([(Some("n1"), Some(4)), (None, None)], false);
+        check([(None, Some(6)), (None, None)], false);
+    }
 }

@@ -8,7 +8,7 @@
 //! 2. *faults*: the plan's time limit, operations and faults;
 //! 3. *heal*: the nemesis heals what is open;
 //! 4. *recovery*: until one leader is agreed upon, or the promised bound has passed;
-//! 5. *final*: a last look at everyone;
+//! 5. *final*: a last look at everyone, and until the storage has told of every write that was acknowledged;
 //! 6. *end*.
 //!
 //! Whatever goes wrong (an interrupt, a host that dies by itself, an action that did not act) still goes through *heal*
@@ -21,6 +21,7 @@
 //! Caveat on times: an event gets the time at which control learnt of it, never less than its predecessor's. Where a
 //! completion is stamped later than it arrived, its interval only grows, which is the sound direction.
 use crate::book::{self, Book, OpenAct};
+use crate::conduct::Conduct;
 use splitbrain_core::event::{Body, Event, Kind, Phase, Process};
 use splitbrain_core::op::Outcome;
 use splitbrain_core::world::{Happening, Unasked, World};
@@ -89,6 +90,7 @@ pub fn drive(setup: Drive<'_>) -> Ended {
     let mut run = Loop {
         d: setup,
         book,
+        conduct: Conduct::default(),
         index: 0,
         last: Nanos::ZERO,
         failure: None,
@@ -110,6 +112,7 @@ const NAP: Nanos = Nanos::millis(100);
 struct Loop<'a> {
     d: Drive<'a>,
     book: Book,
+    conduct: Conduct,
     index: u64,
     last: Nanos,
     failure: Option<String>,
@@ -228,6 +231,7 @@ impl Loop<'_> {
             if now < open.invoked + timeout {
                 break;
             }
+            self.conduct.unanswered(open.host);
             self.complete(now, id, Outcome::Info(format!("no answer within {timeout}")));
         }
     }
@@ -254,11 +258,14 @@ impl Loop<'_> {
 
     fn happened(&mut self, time: Nanos, happening: Happening) {
         match happening {
-            Happening::Completed { id, outcome } => self.complete(time, id, outcome),
+            Happening::Completed { id, outcome } => self.answered(time, id, outcome),
             Happening::Said { host, what } => {
+                let fine = self.conduct.said(host, &what);
                 self.record(time, book::speaker(host), Kind::Info, said(host, what), None);
+                self.unless(fine, time, host);
             }
             Happening::Started { host, incarnation } => {
+                self.conduct.started(host);
                 self.orphan(time, host, "the process was restarted");
                 self.record(
                     time,
@@ -281,19 +288,7 @@ impl Loop<'_> {
                     self.fail(format!("{host} ended by itself: {how}"));
                 }
             }
-            Happening::Garbage { host, what } => {
-                self.record(
-                    time,
-                    book::speaker(host),
-                    Kind::Info,
-                    Body::Garbage {
-                        host,
-                        what: what.clone(),
-                    },
-                    None,
-                );
-                self.fail(format!("{host} does not speak the candidate protocol: {what}"));
-            }
+            Happening::Garbage { host, what } => self.unless(Err(what), time, host),
             Happening::Acted { id, result } => self.acted(time, id, result),
             // Nothing answers any more, so nothing can be healed from here: the world's end is its own healing.
             Happening::Broken(why) => {
@@ -301,6 +296,31 @@ impl Loop<'_> {
                 self.enter(Phase::End);
             }
         }
+    }
+
+    /// Takes what a candidate answered.
+    fn answered(&mut self, time: Nanos, id: u64, outcome: Outcome) {
+        let answer = match &outcome {
+            Outcome::Ok(answer) => Some(*answer),
+            _ => None,
+        };
+        let host = self.book.ops.get(&id).map(|open| open.host);
+        self.complete(time, id, outcome);
+        if let Some(host) = host {
+            let fine = self.conduct.answered(host, time, answer.as_ref());
+            self.unless(fine, time, host);
+        }
+    }
+
+    /// Who breaks the protocol can be believed nothing any more.
+    fn unless(&mut self, fine: Result<(), String>, time: Nanos, host: Name) {
+        let Err(what) = fine else { return };
+        let body = Body::Garbage {
+            host,
+            what: what.clone(),
+        };
+        self.record(time, book::speaker(host), Kind::Info, body, None);
+        self.fail(format!("{host} does not speak the candidate protocol: {what}"));
     }
 
     fn acted(&mut self, time: Nanos, id: u64, result: Result<Vec<splitbrain_core::Proof>, String>) {
@@ -405,8 +425,14 @@ impl Loop<'_> {
                 self.enter(Phase::End);
             }
             Phase::Recovery if self.failure.is_some() || self.interrupted => self.enter(Phase::End),
-            Phase::Recovery if over || self.book.agreed() => self.enter(Phase::Final),
-            Phase::Final if over || (idle && self.book.ops.is_empty()) => self.enter(Phase::End),
+            Phase::Recovery if over => match self.conduct.silent(self.book.view.phase_began) {
+                Some(why) => self.fail(why),
+                None => self.enter(Phase::Final),
+            },
+            Phase::Recovery if self.book.agreed() => self.enter(Phase::Final),
+            Phase::Final if over || (idle && self.book.ops.is_empty() && self.book.storage_has_told()) => {
+                self.enter(Phase::End);
+            }
             _ => return false,
         }
         true

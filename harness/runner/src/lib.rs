@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod book;
+mod conduct;
 pub mod drive;
 pub mod recorder;
 pub mod store;

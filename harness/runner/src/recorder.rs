@@ -173,6 +173,8 @@ mod tests {
             plan: Plan::new("raft", "sim"),
             hosts: vec![],
             promises: vec![],
+            beliefs: String::new(),
+            versions: Default::default(),
         }
     }
 

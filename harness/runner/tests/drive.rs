@@ -4,7 +4,7 @@ use splitbrain_core::plan::FaultKind;
 use splitbrain_core::world::{Happening, Unasked};
 use splitbrain_core::{
     Action, Answer, Command, Disk, Epoch, Generator, HostRole, HostSpec, Lane, Name, Nanos, Next, Op, Outcome, Reign,
-    Role, Status, View, World,
+    Role, Status, Token, View, World,
 };
 use splitbrain_runner::{Drive, Ended, Limits, drive};
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ struct Toy {
     deaf: Option<u64>,
     /// Whether actions fail.
     refuses: bool,
+    /// The storage's number of the one write that is asked for, if one is.
+    acknowledges: Option<u64>,
 }
 
 impl Toy {
@@ -69,10 +71,10 @@ impl World for Toy {
             reign: Some(Reign(1)),
             leader: Some(n1()),
         };
-        let answer = if op == Op::Observe {
-            Answer::Status(status)
-        } else {
-            Answer::Done
+        let answer = match (op, self.acknowledges) {
+            (Op::Observe, _) => Answer::Status(status),
+            (Op::Write { .. }, Some(seq)) => Answer::Written { token: Token(1), seq },
+            _ => Answer::Done,
         };
         let deaf = self.deaf == Some(self.now.0 / SEC.0);
         let delay = if deaf { Nanos::millis(2500) } else { Nanos::millis(1) };
@@ -112,6 +114,8 @@ impl World for Toy {
 struct Looks {
     last: Nanos,
     done: bool,
+    /// Whether one write is to be asked for.
+    writes: bool,
 }
 
 impl Generator for Looks {
@@ -123,6 +127,11 @@ impl Generator for Looks {
             op: Op::Observe,
         });
         match view.phase {
+            Some(Phase::Faults) if std::mem::take(&mut self.writes) => Next::Do(Command::Invoke {
+                host: n1(),
+                lane: Lane::Write,
+                op: Op::Write { value: 1 },
+            }),
             Some(Phase::Final) if self.done => Next::Done,
             Some(Phase::Final) if free => {
                 self.done = true;
@@ -199,6 +208,7 @@ fn run_with(mut world: Toy, nemesis: &mut OneFault, stop_after: Nanos, full_at: 
     }];
     let mut events: Vec<Event> = Vec::new();
     let seen = std::cell::Cell::new(Nanos::ZERO);
+    let acknowledges = world.acknowledges.is_some();
     let mut sink = |event: &Event| {
         events.push(event.clone());
         seen.set(event.time);
@@ -212,7 +222,10 @@ fn run_with(mut world: Toy, nemesis: &mut OneFault, stop_after: Nanos, full_at: 
         world: &mut world,
         hosts: &hosts,
         nemesis,
-        workload: &mut Looks::default(),
+        workload: &mut Looks {
+            writes: acknowledges,
+            ..Looks::default()
+        },
         limits: Limits::new(Nanos::secs(5), Nanos::secs(5)),
         sink: &mut sink,
         stop: &|| seen.get() >= stop_after,
@@ -261,6 +274,30 @@ fn a_run_goes_through_its_phases() {
             .any(|e| matches!(e.body, Body::Heal(_)) && e.kind == Kind::Ok),
         "what was injected is healed"
     );
+}
+
+#[test]
+fn a_run_ends_when_the_storage_has_told_of_what_was_acknowledged() {
+    let late = Nanos::secs(7);
+    let stored = Unasked::Stored {
+        seq: 1,
+        token: Token(1),
+        value: 1,
+        base: 0,
+        by: n1(),
+    };
+    let ends = |acknowledges| {
+        let what = stored.clone();
+        let mut world = Toy::new(vec![(late, Happening::Said { host: n1(), what })]);
+        world.acknowledges = acknowledges;
+        let (ended, events) = check(world);
+        assert_eq!(ended, Ended::Whole);
+        events.last().unwrap().time
+    };
+    assert!(ends(None) < late, "nothing is awaited where nothing was acknowledged");
+    assert_eq!(ends(Some(1)), late);
+    let never = ends(Some(2));
+    assert!(late < never && never < Nanos::secs(12), "{never}: the wait is bounded");
 }
 
 #[test]

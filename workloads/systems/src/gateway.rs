@@ -16,10 +16,12 @@ use serde_json::Value;
 use splitbrain_core::Outcome;
 use std::cell::Cell;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 /// How long a connection may take to be made. Networks under test have round trips of milliseconds.
 const CONNECT: Duration = Duration::from_millis(500);
+/// Between two looks at whether an endpoint that keeps a call waiting is still the one in use.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,12 @@ impl CallError {
         CallError::Lost(what.to_string())
     }
 
+    /// Whether the server said that there is no such lease: no repetition brings it back. The lock API wraps the words
+    /// of the store into an error without their code.
+    pub fn is_lease_gone(&self) -> bool {
+        matches!(self, CallError::Refused { code, message } if *code == NOT_FOUND || message.ends_with(LEASE_GONE))
+    }
+
     /// Whether another endpoint may do better: this one is gone, cut off or without a leader.
     fn is_of_endpoint(&self) -> bool {
         match self {
@@ -54,7 +62,9 @@ impl CallError {
     }
 }
 
+const NOT_FOUND: i64 = 5;
 const UNAVAILABLE: i64 = 14;
+const LEASE_GONE: &str = "requested lease not found";
 
 /// What a call could have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +78,7 @@ pub enum Effect {
 /// The table from an error to how the operation ended.
 ///
 /// A refusal by rule (a malformed request, a lease that is gone, a store that is full) is decided before or instead of
-/// the write. All else that a server says, `Unavailable` above all (it covers `request timed out` and `leader changed`,
+/// the write; a lease that is gone is known by its words too. All else that a server says, `Unavailable` above all (it covers `request timed out` and `leader changed`,
 /// where the proposal may still be committed), leaves a write unknown. A read that a server refused had no effect.
 pub fn outcome(error: &CallError, effect: Effect) -> Outcome {
     // invalid argument, not found, permission denied, resource exhausted, failed precondition, out of range,
@@ -78,7 +88,7 @@ pub fn outcome(error: &CallError, effect: Effect) -> Outcome {
     match error {
         CallError::NotSent(_) => Outcome::Fail(reason),
         CallError::Refused { .. } if effect == Effect::Read => Outcome::Fail(reason),
-        CallError::Refused { code, .. } if BY_RULE.contains(code) => Outcome::Fail(reason),
+        CallError::Refused { code, .. } if BY_RULE.contains(code) || error.is_lease_gone() => Outcome::Fail(reason),
         CallError::Refused { .. } | CallError::Lost(_) => Outcome::Info(reason),
     }
 }
@@ -121,20 +131,41 @@ impl Gateway {
     /// # Errors
     /// See [`CallError`].
     pub async fn call(&self, path: &str, body: &Value, within: Duration) -> Result<Value, CallError> {
-        let until = Instant::now() + within;
-        let at = self.current.get();
-        let result = match timeout_at(until, self.read_answer(path, body)).await {
+        let at = Cell::new(self.current.get());
+        let result = match timeout(within, self.read_answer(path, body, &at)).await {
             Ok(result) => result,
             Err(_) => Err(CallError::lost(format!("no answer within {within:?}"))),
         };
+        self.settle(result, at.get())
+    }
+
+    /// One call that the server answers when its time has come, however long that takes. It is lost when other calls
+    /// found its endpoint dead and moved on to the next: over gRPC they would share its connection and end with it.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_and_wait(&self, path: &str, body: &Value) -> Result<Value, CallError> {
+        let at = Cell::new(self.current.get());
+        let mut answer = std::pin::pin!(self.read_answer(path, body, &at));
+        loop {
+            match timeout(LOOK, &mut answer).await {
+                Ok(result) => return self.settle(result, at.get()),
+                Err(_) if self.current.get() == at.get() => {}
+                Err(_) => return Err(CallError::lost("its server was found dead while it waited")),
+            }
+        }
+    }
+
+    /// Leaves the endpoint `at` if `result` says that another may do better.
+    fn settle(&self, result: Result<Value, CallError>, at: usize) -> Result<Value, CallError> {
         if result.as_ref().is_err_and(CallError::is_of_endpoint) {
             self.leave(at);
         }
         result
     }
 
-    async fn read_answer(&self, path: &str, body: &Value) -> Result<Value, CallError> {
-        let (_, response) = self.send(path, body).await?;
+    async fn read_answer(&self, path: &str, body: &Value, at: &Cell<usize>) -> Result<Value, CallError> {
+        let response = self.send(path, body, at).await?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(describe_lost)?;
         let value = serde_json::from_slice(&bytes)
@@ -151,19 +182,19 @@ impl Gateway {
     /// # Errors
     /// See [`CallError`]; within `within` there was no answer's beginning.
     pub async fn open(&self, path: &str, body: &Value, within: Duration) -> Result<Answers, CallError> {
-        let at = self.current.get();
-        let opened = match tokio::time::timeout(within, self.send(path, body)).await {
-            Ok(Ok((endpoint, response))) if response.status().is_success() => Ok(Answers {
-                endpoint,
+        let at = Cell::new(self.current.get());
+        let opened = match timeout(within, self.send(path, body, &at)).await {
+            Ok(Ok(response)) if response.status().is_success() => Ok(Answers {
+                endpoint: at.get(),
                 response,
                 begun: Vec::new(),
             }),
-            Ok(Ok((_, response))) => Err(CallError::lost(format!("status {}", response.status()))),
+            Ok(Ok(response)) => Err(CallError::lost(format!("status {}", response.status()))),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(CallError::lost(format!("no answer within {within:?}"))),
         };
         if opened.is_err() {
-            self.leave(at);
+            self.leave(at.get());
         }
         opened
     }
@@ -180,18 +211,19 @@ impl Gateway {
         }
     }
 
-    /// Sends to the first endpoint, from the current one on, that can be connected to; which, and its answer.
-    async fn send(&self, path: &str, body: &Value) -> Result<(usize, reqwest::Response), CallError> {
+    /// Sends to the first endpoint, from the current one on, that can be connected to; its answer. `at` tells which one
+    /// is being asked.
+    async fn send(&self, path: &str, body: &Value, at: &Cell<usize>) -> Result<reqwest::Response, CallError> {
         let mut last = String::new();
         for _ in 0..self.endpoints.len() {
-            let at = self.current.get();
-            let url = format!("{}{path}", self.endpoints[at]);
+            at.set(self.current.get());
+            let url = format!("{}{path}", self.endpoints[at.get()]);
             match self.http.post(url).json(body).send().await {
-                Ok(response) => return Ok((at, response)),
+                Ok(response) => return Ok(response),
                 Err(error) if error.is_connect() => last = describe(&error),
                 Err(error) => return Err(describe_lost(error)),
             }
-            self.leave(at);
+            self.leave(at.get());
         }
         Err(CallError::NotSent(last))
     }
@@ -283,4 +315,4 @@ pub fn decode(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 #[path = "gateway_tests.rs"]
-mod tests;
+pub(crate) mod tests;

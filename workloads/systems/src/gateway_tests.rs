@@ -48,6 +48,46 @@ fn an_error_fails_only_what_definitely_did_not_happen() {
 }
 
 #[test]
+fn a_lease_that_is_gone_is_known_by_its_code_or_by_its_words() {
+    // As the lock API of 3.4 says it: with the code of an unknown error.
+    let of_the_lock_api = json!({"error": "etcdserver: requested lease not found", "code": 2});
+    let error = refusal(&of_the_lock_api).unwrap();
+    assert!(error.is_lease_gone() && refused(5).is_lease_gone());
+    check(error, "FF");
+    // As later ones say it: the lock may be held by the time of the next call.
+    let expired = json!({"error": "mutex: session is expired", "code": 2});
+    let error = refusal(&expired).unwrap();
+    assert!(!error.is_lease_gone() && !refused(14).is_lease_gone());
+    check(error, "FI");
+    assert!(!CallError::Lost("requested lease not found".into()).is_lease_gone());
+}
+
+#[tokio::test]
+async fn a_call_that_waits_is_lost_with_its_server_and_not_before() {
+    let gateway = Gateway::new(vec![server(Does::KeepSilent).await, nobody().await]).unwrap();
+    let body = json!({});
+    let call = gateway.call_and_wait("/v3/x", &body);
+    let mut call = std::pin::pin!(call);
+    let still = timeout(LOOK * 3, &mut call).await;
+    assert!(still.is_err(), "{still:?}");
+    // As a keepalive does that had no answer.
+    gateway.leave(0);
+    let lost = timeout(SOON, call).await.unwrap().unwrap_err();
+    assert!(matches!(lost, CallError::Lost(_)), "{lost:?}");
+    // A connection that could not be made moves on within the call, and it still waits.
+    let gateway = Gateway::new(vec![nobody().await, server(Does::KeepSilent).await]).unwrap();
+    assert!(
+        timeout(LOOK * 3, gateway.call_and_wait("/v3/x", &json!({})))
+            .await
+            .is_err()
+    );
+    let gateway = Gateway::new(vec![server(Does::HangUp).await, nobody().await]).unwrap();
+    let lost = gateway.call_and_wait("/v3/x", &json!({})).await.unwrap_err();
+    assert!(matches!(lost, CallError::Lost(_)), "{lost:?}");
+    assert_eq!(gateway.endpoint(), 1);
+}
+
+#[test]
 fn both_forms_of_a_refusal_are_read() {
     let plain = json!({"error": "etcdserver: no", "message": "etcdserver: no", "code": 5});
     assert_eq!(refusal(&plain), Some(refused(5)));
@@ -67,14 +107,14 @@ fn numbers_and_bytes_read_as_the_gateway_writes_them() {
 }
 
 /// What a server does with a request that it read.
-enum Does {
+pub(crate) enum Does {
     Answer(&'static str),
     KeepSilent,
     HangUp,
 }
 
 /// A server that reads a request's beginning.
-async fn server(does: Does) -> String {
+pub(crate) async fn server(does: Does) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

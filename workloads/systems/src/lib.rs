@@ -2,7 +2,12 @@
 //!
 //! - [`raft`]: our own members, server and candidate in one process;
 //! - [`etcd`]: an etcd cluster's own Raft, observed at every member;
-//! - [`election`]: clients of an etcd cluster that campaign with a lease, as the official client's recipe does;
+//! - [`etcd_recipes`]: clients of an etcd cluster that elect a leader: the election recipe, the lock API, a key with a lease;
+//! - [`ovsdb`]: a clustered OVSDB's own Raft, observed at every server;
+//! - [`nats`]: the meta leader of a NATS JetStream cluster, observed at every server;
+//! - [`zookeeper`]: a ZooKeeper ensemble's own Zab, observed at every server, and two recipes of its clients;
+//! - [`redis`]: its documented locks, on one instance and on five, and Sentinel's choice of a master;
+//! - [`own`]: a program of the user's own in any language;
 //! - [`gateway`]: the way to etcd, its JSON gateway, without protoc at build time.
 //!
 //! A system whose hosts need a program of ours beside the installed one finds it in this crate too: the hidden
@@ -10,22 +15,43 @@
 //! cannot prove it answers with `info`, and no leader is never a leader.
 // Agents run on hosts: they own their clocks, files and sockets.
 
-pub mod election;
+mod client;
+pub mod contender;
 pub mod etcd;
+pub mod etcd_recipes;
 pub mod gateway;
+mod log_pipe;
+pub mod nats;
 mod options;
+pub mod ovsdb;
+pub mod own;
 pub mod raft;
+pub mod redis;
+mod store;
 mod voice;
+pub mod zookeeper;
 
 use anyhow::{Context, bail};
 use splitbrain_core::System;
+use zookeeper::candidate::Recipe;
 
 /// Every system there is, in the order in which `list systems` shows them.
 pub fn all() -> Vec<Box<dyn System>> {
     vec![
         Box::new(raft::RaftSystem),
         Box::new(etcd::EtcdSystem),
-        Box::new(election::EtcdElectionSystem),
+        Box::new(etcd_recipes::Recipe::Election),
+        Box::new(etcd_recipes::Recipe::Lock),
+        Box::new(etcd_recipes::Recipe::Lease),
+        Box::new(ovsdb::OvsdbSystem),
+        Box::new(nats::NatsSystem),
+        Box::new(zookeeper::ZookeeperSystem),
+        Box::new(zookeeper::recipes::ZookeeperRecipe(Recipe::Sequential)),
+        Box::new(zookeeper::recipes::ZookeeperRecipe(Recipe::Ephemeral)),
+        Box::new(redis::lock::RedisLockSystem),
+        Box::new(redis::lock::RedlockSystem),
+        Box::new(redis::sentinel::RedisSentinelSystem),
+        Box::new(own::OwnSystem),
     ]
 }
 
@@ -34,6 +60,20 @@ pub fn find(name: &str) -> Option<Box<dyn System>> {
     all().into_iter().find(|system| system.name() == name)
 }
 
+/// The kinds of [`agent`].
+const AGENTS: &[&str] = &[
+    etcd::OBSERVER,
+    etcd_recipes::CANDIDATE,
+    etcd_recipes::MIRROR,
+    nats::OBSERVER,
+    ovsdb::OBSERVER,
+    zookeeper::OBSERVER,
+    zookeeper::recipes::CANDIDATE,
+    redis::lock::CANDIDATE,
+    redis::sentinel::OBSERVER,
+    own::AWAIT,
+];
+
 /// Runs the agent `kind` with its settings in `json` until standard input ends.
 ///
 /// # Errors
@@ -41,8 +81,16 @@ pub fn find(name: &str) -> Option<Box<dyn System>> {
 pub fn agent(kind: &str, json: &str) -> anyhow::Result<()> {
     match kind {
         etcd::OBSERVER => etcd::observer::run(settings(kind, json)?),
-        election::CANDIDATE => election::candidate::run(settings(kind, json)?),
-        _ => bail!("'{kind}' is no agent: {} or {}", etcd::OBSERVER, election::CANDIDATE),
+        etcd_recipes::CANDIDATE => etcd_recipes::candidate::run(settings(kind, json)?),
+        etcd_recipes::MIRROR => etcd_recipes::mirror::run(settings(kind, json)?),
+        nats::OBSERVER => nats::observer::run(settings(kind, json)?),
+        ovsdb::OBSERVER => ovsdb::observer::run(settings(kind, json)?),
+        zookeeper::OBSERVER => zookeeper::observer::run(settings(kind, json)?),
+        zookeeper::recipes::CANDIDATE => zookeeper::candidate::run(settings(kind, json)?),
+        redis::lock::CANDIDATE => redis::lock::candidate::run(settings(kind, json)?),
+        redis::sentinel::OBSERVER => redis::sentinel::observer::run(settings(kind, json)?),
+        own::AWAIT => own::prepare::run(&settings(kind, json)?),
+        _ => bail!("'{kind}' is no agent: there is {}", AGENTS.join(", ")),
     }
 }
 
@@ -59,7 +107,7 @@ mod tests {
         for system in all() {
             assert_eq!(find(system.name()).expect("it is in the list").name(), system.name());
         }
-        assert!(find("zookeeper").is_none());
+        assert!(find("zookeper").is_none());
     }
 
     #[test]

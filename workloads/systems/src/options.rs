@@ -2,7 +2,7 @@
 //!
 //! A system lists its options once, with a sentence each; an option that it does not list is an error that names those
 //! that it does, so that a slip of the pen never runs the wrong experiment.
-use splitbrain_core::{Nanos, Plan};
+use splitbrain_core::{HostRole, HostSpec, Name, Nanos, Need, Plan};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +76,72 @@ pub(crate) fn in_path(name: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
 pub(crate) fn is_executable(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// What every system of installed programs asks of a plan: no mutant, and hosts that are real.
+pub(crate) fn refuse_simulation(plan: &Plan) -> Result<(), String> {
+    refuse_mutant(plan)?;
+    match plan.environment.as_str() {
+        "sim" => Err(format!(
+            "{} is a real program and cannot be simulated: choose an environment with hosts, such as local",
+            plan.system
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The program that a system needs, as hosts call it: the path that `option` names, or the first `need.what` on the
+/// PATH. Only for `local` it is looked for: other machines have their own, and one that has none says so when it is
+/// started. It is looked for and not run: nothing but an environment runs a command.
+///
+/// # Errors
+/// There is none; how to get it.
+pub(crate) fn program(plan: &Plan, option: &str, need: &Need) -> Result<PathBuf, String> {
+    let remedy = || {
+        format!(
+            "apt-get install {}, or set the option {option} to the path of a binary",
+            need.package
+        )
+    };
+    match plan.options.get(option) {
+        Some(path) if plan.environment != "local" => Ok(PathBuf::from(path)),
+        None if plan.environment != "local" => Ok(PathBuf::from(need.what)),
+        Some(path) if is_executable(Path::new(path)) => Ok(PathBuf::from(path)),
+        Some(path) => Err(format!(
+            "option {option} = '{path}' is no executable file: {}",
+            remedy()
+        )),
+        None => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            // Servers are often installed where only root's PATH looks.
+            in_path(need.what, &path)
+                .or_else(|| in_path(need.what, "/usr/local/sbin:/usr/sbin:/sbin".as_ref()))
+                .ok_or_else(|| format!("no {} on the PATH: {}", need.what, remedy()))
+        }
+    }
+}
+
+/// [`program`] of a plan that was checked, as an argument.
+pub(crate) fn command(plan: &Plan, option: &str, need: &Need) -> String {
+    match plan.options.get(option) {
+        Some(path) => path.clone(),
+        None => program(plan, option, need).map_or_else(|_| need.what.to_string(), |path| text(&path)),
+    }
+}
+
+/// A path of a site, or of a program, as an argument.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("paths of a site are UTF-8").to_string()
+}
+
+/// `role` hosts `PREFIX1` to `PREFIXcount`.
+pub(crate) fn hosts(prefix: &str, count: usize, role: HostRole, asked: bool) -> Vec<HostSpec> {
+    let host = |n| HostSpec {
+        name: Name::numbered(prefix, n),
+        role,
+        asked,
+    };
+    (1..=count).map(host).collect()
 }
 
 /// Hosts at 10.0.0.1 and up, in order, for tests of deployments.

@@ -12,9 +12,11 @@
 //! clock makes elections that nobody needed, or none for a while. What a vote or an append answers for is on the disk
 //! before the answer leaves (thesis 3.8); a member that cannot keep it does not answer (full) or ends (failing sync).
 use crate::options::{self, count};
-use splitbrain_core::plan::Storage;
+use splitbrain_core::plan::{Storage, Workload};
 use splitbrain_core::system::Place;
-use splitbrain_core::{Guarantee, Holds, HostRole, HostSpec, Name, Nanos, Plan, ProcessSpec, Promise, Site, System};
+use splitbrain_core::{
+    Guarantee, Holds, HostRole, HostSpec, Layer, Name, Nanos, Plan, ProcessSpec, Promise, Site, System,
+};
 use splitbrain_node::member::MemberConfig;
 use splitbrain_node::protocols::raft::{Mutant, Tuning};
 use splitbrain_node::storage::StorageConfig;
@@ -56,6 +58,18 @@ impl System for RaftSystem {
         "our own Raft: members elect a leader, which writes to the storage with its term for a token"
     }
 
+    fn layer(&self) -> Layer {
+        Layer::Member
+    }
+
+    fn token(&self) -> &'static str {
+        "the term"
+    }
+
+    fn beliefs(&self) -> &'static str {
+        "each member's own answer, which is of one instant of its state"
+    }
+
     fn hosts(&self, plan: &Plan) -> Vec<HostSpec> {
         let member = |n| HostSpec {
             name: Name::numbered("n", n),
@@ -68,7 +82,9 @@ impl System for RaftSystem {
     }
 
     fn operations(&self) -> &'static [&'static str] {
-        &["observe", "write", "read", "get", "set", "cas", "campaign", "resign"]
+        &[
+            "observe", "write", "read", "next", "run", "get", "set", "cas", "campaign", "resign",
+        ]
     }
 
     fn promises(&self, plan: &Plan) -> Vec<Promise> {
@@ -222,27 +238,49 @@ pub(crate) fn recovery(within: Nanos, source: &str) -> Promise {
     }
 }
 
-/// What the storage promises to every system, and what it cannot promise without comparing tokens.
-pub(crate) fn storage_promises(plan: &Plan) -> [Promise; 2] {
-    let (order, order_why, damage, damage_why) = match plan.storage {
-        Storage::Fenced => (
-            Holds::Always,
+/// What the storage promises to every system, and what it cannot promise where no tokens are compared; with what the
+/// plan's workload makes of it. `has_token`: whether the system has a fencing token at all.
+pub(crate) fn storage_promises(plan: &Plan, has_token: bool) -> Vec<Promise> {
+    use Holds::{Always, Never};
+    let (order_why, damage, damage_why) = match plan.storage {
+        Storage::Fenced if has_token => (
             "the fenced storage refuses a token lower than the highest it has seen (Kleppmann, How to do distributed \
              locking)",
-            Holds::Always,
+            Always,
             "a leader looks under its token before it writes, and from then on the fenced storage refuses lower ones",
         ),
-        Storage::Unfenced => (
-            Holds::Always,
+        Storage::Guarded => (
+            "an accepted write raises the version of one key, within a transaction of the service itself",
+            Always,
+            "a write is a transaction that holds only while the leader's own key is there, and it looked after its key was \
+             made",
+        ),
+        Storage::Fenced | Storage::Unfenced => (
             "every accepted write has the place in the storage's order that its writer was told; tokens are not compared",
-            Holds::Never,
-            "an old leader's write may arrive after a new leader's, and this storage compares no tokens",
+            Never,
+            if has_token {
+                "an old leader's write may arrive after a new leader's, and this storage compares no tokens"
+            } else {
+                "an old leader's write may arrive after a new leader's, and there is no token by which to tell"
+            },
         ),
     };
-    [
-        promise(Guarantee::StorageOrder, order, order_why),
-        promise(Guarantee::NoDamage, damage, damage_why),
-    ]
+    let mut promises = vec![
+        promise(Guarantee::StorageOrder, Always, order_why),
+        promise(Guarantee::NoDamage, damage.clone(), damage_why),
+    ];
+    match plan.workload {
+        Workload::Leadership | Workload::Lock | Workload::Register => {}
+        Workload::Sequence => promises.extend([Guarantee::UniqueIds, Guarantee::RisingIds].map(|guarantee| {
+            let why = "a leader hands out what it wrote above the newest id, if nobody else can write in between";
+            promise(guarantee, damage.clone(), why)
+        })),
+        Workload::Jobs => {
+            let why = "a leader runs a job only if it saw that it had not run, if nobody else can write in between";
+            promises.push(promise(Guarantee::ExactlyOnce, damage, why));
+        }
+    }
+    promises
 }
 
 fn promises(plan: &Plan) -> Vec<Promise> {
@@ -285,6 +323,12 @@ fn promises(plan: &Plan) -> Vec<Promise> {
             "State Machine Safety: no two servers apply different entries at one index (Raft paper, 5.4.3)",
         ),
         promise(
+            Linearizable,
+            Always,
+            "a set or cas takes effect when its entry is applied, and a get asks a quorum whether its leader still leads \
+             (Raft paper, 8; ReadIndex, Raft thesis, 6.4)",
+        ),
+        promise(
             FinalAgreement,
             Always,
             "followers adopt the leader and term of its heartbeats (Raft paper, 5.1)",
@@ -294,7 +338,7 @@ fn promises(plan: &Plan) -> Vec<Promise> {
             "election timeouts are a fraction of a second and randomised: an election takes a few of them (Raft paper, 9.3)",
         ),
     ];
-    promises.extend(storage_promises(plan));
+    promises.extend(storage_promises(plan, true));
     promises
 }
 

@@ -9,7 +9,7 @@ use super::heal;
 use super::ledger::{Entry, Ledger};
 use super::proto::{Address, FromHost, Greeting, Hello, Order, Reply, Spawn, VERSION};
 use super::serve::Asked;
-use super::spawn::{Pipes, check_program, environment};
+use super::spawn::{Pipes, check_program, environment, put};
 use super::state::State;
 use super::streams::{Out, Streams};
 use crate::clock::Clocks;
@@ -171,6 +171,7 @@ impl Worker {
     fn carry_out(&mut self, order: Order) -> Result<Reply, String> {
         let (host, patience) = (self.host, self.patience());
         let proofs = match order {
+            Order::Put(piece) => put(&piece).map(|()| Vec::new()),
             Order::Spawn(spawn) => {
                 let what = spawn.process.clone();
                 self.spawn(spawn)

@@ -151,11 +151,14 @@ pub enum FromHost {
     },
 }
 
-/// What is asked of an agent. All but [`Order::Heal`] are about this host alone, and idempotent.
+/// What is asked of an agent. All but [`Order::Heal`] are about this host alone, and
+/// all but [`Order::Put`] are idempotent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Who else there is, with all addresses of each; given once, before anything else.
     Peers(BTreeMap<Name, Vec<IpAddr>>),
+    /// Write a piece of a file for the processes to come.
+    Put(Put),
     /// Start a process.
     Spawn(Spawn),
     /// End every process of ours.
@@ -182,6 +185,23 @@ pub enum Order {
     Probes,
     /// Undo everything, end every process, and say what is left. The last order of a run.
     Heal,
+}
+
+/// A piece of a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Put {
+    /// The host's directory.
+    pub dir: PathBuf,
+    /// As in [`Spawn`].
+    pub layered: bool,
+    /// The file's name there.
+    pub name: String,
+    /// Whether it may be executed.
+    pub executable: bool,
+    /// Whether this is not its first piece.
+    pub append: bool,
+    /// In base64.
+    pub content: String,
 }
 
 /// A process to start.

@@ -1,9 +1,13 @@
-//! Starting a process on a host of somebody else's.
+//! Starting a process on a host of somebody else's, with the files that it needs.
 //!
 //! It gets a small environment and nothing of the agent's, so that a system behaves alike on all hosts; a session of its
 //! own; pipes for what control wants of it; and our marks ([`super::state`]).
-use super::proto::{Spawn, SpawnStdio};
+use super::proto::{Put, Spawn, SpawnStdio};
 use super::state::{RUN, STATE, State};
+use crate::fuse;
+use crate::ground::HostFile;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -72,6 +76,19 @@ pub(super) fn environment(spawn: &Spawn, run: &str, state: &State) -> Vec<(Strin
         .chain(own)
         .chain(marks.map(named))
         .collect()
+}
+
+/// Writes a piece of a file into the directory of the processes to come.
+pub(super) fn put(piece: &Put) -> Result<(), String> {
+    let at = |error: String| format!("write {} into {}: {error}", piece.name, piece.dir.display());
+    let content = BASE64_STANDARD.decode(&piece.content).map_err(|e| at(e.to_string()))?;
+    let file = HostFile {
+        name: piece.name.clone(),
+        content,
+        executable: piece.executable,
+    };
+    let written = file.write(&fuse::files_of(&piece.dir, piece.layered), piece.append);
+    written.map_err(|e| at(e.to_string()))
 }
 
 /// Whether the program is there and may be run; the error says what to do.

@@ -35,11 +35,13 @@ mod verify;
 pub use heal::{Healed, heal};
 
 use crate::agent::proto::{self, Reply, Spawn};
-use crate::ground::{Ending, Ground, Launch, Launched, Order};
+use crate::ground::{Ending, Ground, HostFile, Launch, Launched, Order};
 use crate::live::Latch;
 use crate::logs;
 use crate::remote::Remote;
 use anyhow::Result;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use line::{Endings, Line, Wake};
 use splitbrain_core::plan::ClockOf;
 use splitbrain_core::system::{Place, Stdio};
@@ -54,6 +56,8 @@ use streams::{Input, Output};
 
 /// No order takes longer: agents bound each of their waits by less.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Bytes of a file that go in one order.
+const PIECE: usize = 1 << 20;
 /// How long an action may take to show its effect between hosts.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same under sabotage, where it will not show any.
@@ -258,6 +262,30 @@ impl Ground for Fleet {
 
     fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn put(&self, host: Name, file: &HostFile) -> Result<(), String> {
+        let dir = &self.site.places[&host].dir;
+        // An empty file has one piece too.
+        let pieces = file
+            .content
+            .chunks(PIECE)
+            .chain(file.content.is_empty().then_some(&[][..]));
+        for (n, piece) in pieces.enumerate() {
+            let order = proto::Order::Put(proto::Put {
+                dir: dir.clone(),
+                layered: self.order.layered_disks,
+                name: file.name.clone(),
+                executable: file.executable,
+                append: n > 0,
+                content: BASE64_STANDARD.encode(piece),
+            });
+            let line = self.line(host)?;
+            line.ask(order)
+                .wait(ANSWER)
+                .map_err(|why| format!("failed to {why} on {host}"))?;
+        }
+        Ok(())
     }
 
     fn launch(&self, launch: &Launch) -> Result<Launched, String> {

@@ -60,10 +60,8 @@ impl Disks {
         if self.mounted.iter().any(|disk| disk.at == dir) {
             return Ok(());
         }
-        let mut backing = dir.as_os_str().to_os_string();
-        backing.push(".disk");
         self.mounted
-            .push(mount(Path::new(&backing), dir, self.seed, self.sabotage)?);
+            .push(mount(&files_of(dir, true), dir, self.seed, self.sabotage)?);
         Ok(())
     }
 
@@ -71,6 +69,15 @@ impl Disks {
     pub fn unmount(&mut self) {
         self.mounted.clear();
     }
+}
+
+/// Where the files of `dir` are before anything is mounted there, if it is to be mounted (`layered`) or not.
+pub(crate) fn files_of(dir: &Path, layered: bool) -> PathBuf {
+    let mut files = dir.as_os_str().to_os_string();
+    if layered {
+        files.push(".disk");
+    }
+    files.into()
 }
 
 /// Why there can be no such disk here, with the remedy; `None` if there can.

@@ -7,6 +7,8 @@
 //! **Order.** A host's next life begins only after the last word of the one before was read: kills wait for the end of its
 //! pipes. Should something else hold a pipe open, what still comes from the old life is left out in [`World::poll`].
 //!
+//! **Answers.** A request is answered once, by the host that was asked; any other answer is garbage.
+//!
 //! **Time.** A happening's time is when control came to know of it, and never falls from one poll to the next: an answer
 //! is stamped no earlier than it arrived, a question (by the runner, before it submits) no later than it was put.
 mod machine;
@@ -28,6 +30,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub(crate) use streams::Lines;
+
 /// Hosts and candidates that really run. Dropping it ends all of them, and waits until they have ended.
 pub struct LiveWorld {
     clock: Clock,
@@ -35,6 +39,8 @@ pub struct LiveWorld {
     latest: Cell<Nanos>,
     mailbox: Arc<Mailbox>,
     inputs: Inputs,
+    /// Who was asked each request that has no answer yet.
+    asked: BTreeMap<u64, Name>,
     /// The newest life of each host whose start was polled.
     lives: BTreeMap<Name, u32>,
     orders: Option<Sender<(u64, Action)>>,
@@ -91,6 +97,7 @@ impl LiveWorld {
             latest: Cell::new(Nanos::ZERO),
             mailbox,
             inputs,
+            asked: BTreeMap::new(),
             lives: BTreeMap::new(),
             orders: None,
             worker: None,
@@ -135,6 +142,19 @@ impl LiveWorld {
         self.latest.get()
     }
 
+    /// `what`, unless it is the answer of a host that was not asked: nobody answers for another, or twice.
+    fn vouched(&mut self, of: Option<(Name, u32)>, what: Happening) -> Happening {
+        let (Happening::Completed { id, .. }, Some((host, _))) = (&what, of) else {
+            return what;
+        };
+        if self.asked.get(id) == Some(&host) {
+            self.asked.remove(id);
+            return what;
+        }
+        let what = format!("it answered request {id}, which it was not asked or had answered before");
+        Happening::Garbage { host, what }
+    }
+
     /// Whether this belongs to a life that is over: its next one's start was already polled.
     fn is_stale(&mut self, item: &Item) -> bool {
         if let Happening::Started { host, incarnation } = item.what {
@@ -155,6 +175,7 @@ impl World for LiveWorld {
         if let Some(mouth) = self.inputs.of(host) {
             let mut line = serde_json::to_vec(&Request { id, op }).expect("plain data always becomes JSON");
             line.push(b'\n');
+            self.asked.insert(id, host);
             mouth.tell(line);
         }
     }
@@ -172,7 +193,7 @@ impl World for LiveWorld {
         loop {
             let item = self.mailbox.take(until)?;
             if !self.is_stale(&item) {
-                return Some((self.stamp(item.at), item.what));
+                return Some((self.stamp(item.at), self.vouched(item.of, item.what)));
             }
         }
     }

@@ -1,14 +1,16 @@
 //! A process's standard streams, as control holds them.
 //!
-//! Reading: lines of at most [`MAX_LINE`] bytes; what is longer is garbage, kept only at its start. A line that ends
-//! without a newline was cut off by its process's death and counts as not said.
+//! Reading: lines of at most [`MAX_LINE`] bytes; what is longer is garbage, told as soon as it is too long and kept only at
+//! its start. A line that ends without a newline was cut off by its process's death and counts as not said. A process that
+//! says more than [`FLOOD`] lines within a second is not read any further: no program under test has so much to say, and the
+//! history would fill the disk.
 //! Writing: from a thread of its own behind a short queue. A paused process reads nothing; once its pipe and the queue
 //! are full, requests to it are dropped, as a network would, and time out.
 use super::mailbox::{Item, Mailbox};
 use super::{Clock, Latch};
 use crate::local::helper;
 use splitbrain_core::wire::{Line, MAX_LINE};
-use splitbrain_core::{Happening, Name};
+use splitbrain_core::{Happening, Name, Nanos};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +20,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 const WAITING: usize = 256;
 /// Garbage lines of one host that are reported; what follows is only drained.
 const REPORTED: u32 = 10;
+
+/// Lines a second that no process has to say: the busiest storage says a few thousand.
+const FLOOD: u32 = 20_000;
 
 /// Whose stream it is.
 pub(super) struct Voice {
@@ -38,19 +43,25 @@ pub(super) fn listen(
     let name = format!("hear {}", voice.host);
     helper(&name, move || {
         let mut lines = Lines::new(stream);
+        let (mut second, mut said) = (clock.now(), 0);
         while let Some(line) = lines.next_line() {
+            let at = clock.now();
+            if at >= second + Nanos::secs(1) {
+                (second, said) = (at, 0);
+            }
+            said += 1;
             let what = match line.and_then(|line| Line::parse(line).map_err(|garbage| garbage.to_string())) {
+                _ if said > FLOOD => Happening::Garbage {
+                    host: voice.host,
+                    what: format!("it floods: more than {FLOOD} lines within a second"),
+                },
                 Ok(Line::Answer { id, outcome }) => Happening::Completed { id, outcome },
                 Ok(Line::Event(what)) => Happening::Said { host: voice.host, what },
                 Err(_) if voice.garbage.fetch_add(1, Ordering::Relaxed) >= REPORTED => continue,
                 Err(what) => Happening::Garbage { host: voice.host, what },
             };
-            let item = Item {
-                at: clock.now(),
-                of: Some((voice.host, voice.life)),
-                what,
-            };
-            if !mailbox.offer(voice.host, item) {
+            let of = Some((voice.host, voice.life));
+            if !mailbox.offer(voice.host, Item { at, of, what }) || said > FLOOD {
                 break;
             }
         }
@@ -84,23 +95,30 @@ impl Mouth {
 }
 
 /// Lines of bounded length.
-struct Lines<R> {
+pub(crate) struct Lines<R> {
     input: BufReader<R>,
     line: Vec<u8>,
+    /// Whether the rest of the present line is left out.
+    skipping: bool,
 }
 
 impl<R: Read> Lines<R> {
-    fn new(input: R) -> Lines<R> {
+    pub fn new(input: R) -> Lines<R> {
         Lines {
             input: BufReader::with_capacity(32 * 1024, input),
             line: Vec::new(),
+            skipping: false,
         }
     }
 
+    /// After the end: the bytes that came behind the last newline.
+    pub fn unfinished(&self) -> usize {
+        self.line.len()
+    }
+
     /// The next line without its newline; an error for one that is too long; `None` at the end.
-    fn next_line(&mut self) -> Option<Result<&[u8], String>> {
+    pub fn next_line(&mut self) -> Option<Result<&[u8], String>> {
         self.line.clear();
-        let mut length = 0;
         loop {
             let bytes = match self.input.fill_buf() {
                 Ok([]) => return None,
@@ -110,22 +128,25 @@ impl<R: Read> Lines<R> {
             };
             let newline = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..newline.unwrap_or(bytes.len())];
-            let room = MAX_LINE - self.line.len().min(MAX_LINE);
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
-            length += part.len();
             let used = newline.map_or(bytes.len(), |at| at + 1);
+            if self.skipping {
+                self.skipping = newline.is_none();
+                self.input.consume(used);
+                continue;
+            }
+            let room = MAX_LINE - self.line.len();
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
             self.input.consume(used);
+            // With its newline it is too long.
+            if self.line.len() == MAX_LINE {
+                self.skipping = newline.is_none();
+                let start = String::from_utf8_lossy(&self.line[..200]);
+                return Some(Err(format!("a line over the {MAX_LINE} bytes allowed: {start:?}")));
+            }
             if newline.is_some() {
-                break;
+                return Some(Ok(&self.line));
             }
         }
-        if length < MAX_LINE {
-            return Some(Ok(&self.line));
-        }
-        let start: String = String::from_utf8_lossy(&self.line[..200]).into_owned();
-        Some(Err(format!(
-            "a line of {length} bytes, over the {MAX_LINE} allowed: {start:?}"
-        )))
     }
 }
 
@@ -159,12 +180,12 @@ mod tests {
         let long = "x".repeat(MAX_LINE);
         check(
             format!("{long}\nafter\n").as_bytes(),
-            &["a line of 65536 bytes, over th", "after"],
+            &["a line over the 65536 bytes al", "after"],
         );
         let huge = "x".repeat(10 * MAX_LINE);
         check(
             format!("{huge}\nafter\n").as_bytes(),
-            &["a line of 655360 bytes, over t", "after"],
+            &["a line over the 65536 bytes al", "after"],
         );
     }
 

@@ -157,7 +157,7 @@ fn keep(mut command: Command) -> io::Result<(JoinHandle<()>, OwnedFd, Receiver<(
 }
 
 /// A descriptor that stands for a process, and never for another one that got its pid later.
-pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: a system call without memory; what it returns is a new descriptor that nobody else owns.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid), 0) };
     if fd < 0 {

@@ -2,7 +2,8 @@
 use super::channel::{Order, Report, Setup, Traffic};
 use super::control::Sandbox;
 use super::net;
-use crate::ground::{Ending, Ground, Launch, Launched};
+use crate::fuse;
+use crate::ground::{Ending, Ground, HostFile, Launch, Launched};
 use crate::logs;
 use crate::processes::Spawn;
 use crate::sabotage::Sabotage;
@@ -149,6 +150,12 @@ impl Ground for LocalSite {
 
     fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn put(&self, host: Name, file: &HostFile) -> Result<(), String> {
+        let dir = fuse::files_of(&self.site.places[&host].dir, self.layered_disks);
+        file.write(&dir, false)
+            .map_err(|e| format!("failed to write {} for {host} into {}: {e}", file.name, dir.display()))
     }
 
     fn launch(&self, launch: &Launch) -> Result<Launched, String> {

@@ -84,7 +84,10 @@ pub(crate) fn cut_power(
     for target in &targets {
         let deadline = target.deadline(sabotage.then_some(patience));
         let words = target.await_proof(members, deadline, hosts, &mut ended)?;
-        target.await_end(members, Instant::now() + patience, hosts, &mut ended)?;
+        // A mounted disk ends those who wrote there, and need not be the end of the process by which it is known.
+        if !target.outlives {
+            target.await_end(members, Instant::now() + patience, hosts, &mut ended)?;
+        }
         saw.push(target.proof(&words));
     }
     let mut proofs = end_rest(members, hosts, patience, ended)?;

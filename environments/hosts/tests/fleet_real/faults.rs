@@ -20,6 +20,7 @@ pub const ALL: &[Case] = &[
     ("pause_stops_and_resume_continues", pause_stops_and_resume_continues),
     ("an_end_of_its_own_is_told", an_end_of_its_own_is_told),
     ("a_flood_is_not_everybodys", a_flood_is_not_everybodys),
+    ("who_says_too_much_is_heard_no_more", who_says_too_much_is_heard_no_more),
     ("a_full_pipe_holds_nobody_up", a_full_pipe_holds_nobody_up),
     ("what_cannot_start_is_named", what_cannot_start_is_named),
     ("sabotage_is_noticed", sabotage_is_noticed),
@@ -132,7 +133,8 @@ fn an_end_of_its_own_is_told() {
 fn a_flood_is_not_everybodys() {
     let net = Net::new(2);
     let (_fleet, mut rig) = net.world(None);
-    const COUNT: u64 = 100_000;
+    // More than fits into mailbox, stream and pipe, and fewer than a process may say in a second.
+    const COUNT: u64 = 15_000;
     let flood = rig.submit(1, Op::Set { value: COUNT });
     // Nobody polls: the flood fills the mailbox, its stream and the toy's pipe.
     let started = Instant::now();
@@ -154,6 +156,28 @@ fn a_flood_is_not_everybodys() {
         .filter(|seen| matches!(seen, Happening::Said { .. }))
         .count() as u64;
     assert_eq!(said, COUNT);
+}
+
+fn who_says_too_much_is_heard_no_more() {
+    let net = Net::new(2);
+    let (_fleet, mut rig) = net.world(None);
+    rig.submit(1, Op::Set { value: u64::MAX });
+    let why = rig.until("the end of hearing", |happening| match happening {
+        Happening::Garbage { host: at, what } => (*at == host(1)).then(|| what.clone()),
+        _ => None,
+    });
+    assert!(why.contains("it floods"), "{why}");
+    rig.seen.clear();
+    // It cannot write any more, and so it ends; whatever it does, nothing of it is heard.
+    for _ in 0..10 {
+        rig.ask(2, Op::Observe);
+    }
+    let heard = rig
+        .seen
+        .iter()
+        .filter(|seen| matches!(seen, Happening::Said { .. }))
+        .count();
+    assert_eq!(heard, 0);
 }
 
 fn a_full_pipe_holds_nobody_up() {

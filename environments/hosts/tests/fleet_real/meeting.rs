@@ -3,12 +3,17 @@ use crate::Case;
 use crate::rig::Net;
 use splitbrain_core::{Answer, Op};
 use splitbrain_environments::fleet::{Fleet, heal};
-use splitbrain_environments::ground::Ground;
+use splitbrain_environments::ground::{Ground, HostFile};
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 pub const ALL: &[Case] = &[
     ("toys_answer_and_hear_each_other", toys_answer_and_hear_each_other),
+    (
+        "files_arrive_whole_and_go_with_the_run",
+        files_arrive_whole_and_go_with_the_run,
+    ),
     ("the_end_leaves_nothing", the_end_leaves_nothing),
     ("what_will_not_do_is_named", what_will_not_do_is_named),
     (
@@ -33,6 +38,29 @@ fn toys_answer_and_hear_each_other() {
     rig.hears(2, 3);
     rig.hears(3, 1);
     assert_eq!(net.log("n1-toy"), "toy is ready\n");
+}
+
+fn files_arrive_whole_and_go_with_the_run() {
+    let net = Net::new(2);
+    let fleet = net.fleet(None);
+    // Of several pieces, of which the last is short; and of none.
+    let long: Vec<u8> = (0..(5 << 19) + 3u32).map(|n| (n % 251) as u8).collect();
+    for (name, content, executable) in [("tool", &long[..], true), ("empty", &[], false)] {
+        let file = HostFile {
+            name: name.to_string(),
+            content: content.to_vec(),
+            executable,
+        };
+        fleet.put(crate::world::host(2), &file).unwrap();
+        let path = fleet.site().places[&crate::world::host(2)].dir.join(name);
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o111 != 0, executable, "{mode:o}");
+    }
+    let dir = fleet.site().places[&crate::world::host(2)].dir.clone();
+    drop(fleet);
+    assert!(!dir.exists());
+    assert_eq!(net.left(), Vec::<String>::new());
 }
 
 /// Also if the world is only dropped, as when somebody interrupts control.

@@ -77,6 +77,7 @@ impl Toy {
                 Output::Persist(value.to_le_bytes().to_vec()),
                 answer(Answer::Done),
             ],
+            Op::Next | Op::Run { .. } | Op::Acquire | Op::Release => panic!("no test asks this of a toy"),
             Op::Cas { .. } => vec![Output::Compact(vec![vec![9]]), answer(Answer::Done)],
             Op::Write { value } => {
                 // The token is the value, so that a test chooses it.

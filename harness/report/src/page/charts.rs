@@ -3,6 +3,7 @@ use super::scene::{p, tick_label, ticks};
 use crate::picture::service::{Bins, Failover, believers, failovers, leaderless, percentile, served, serving};
 use crate::picture::{Ended, OpRow, Picture};
 use crate::text::{count, instant, plural, span, visible};
+use crate::words;
 use maud::{Markup, html};
 use splitbrain_core::event::Phase;
 use splitbrain_core::{Guarantee, Nanos, Verdict};
@@ -239,7 +240,7 @@ fn leaders(picture: &Picture) -> Markup {
     let inner = html! {
         text.tick x=(LEFT - 6.0) y="20" text-anchor="end" { "serving" }
         text.tick x=(LEFT - 6.0) y="44" text-anchor="end" { "possible" }
-        @for s in serving(picture) { (bar("led-one", 8.0, s.from, s.to, format!("epoch {} served", s.epoch))) }
+        @for s in serving(picture) { (bar("led-one", 8.0, s.from, s.to, format!("{} served", words::leader(s.epoch)))) }
         @for (from, to) in leaderless(picture, Nanos::ZERO, picture.end) { (bar("led-none", 8.0, from, to, "nobody served".into())) }
         @for b in believers(picture, Nanos::ZERO, picture.end).iter().filter(|b| b.count > 1) {
             (bar("led-many", 32.0, b.from, b.to, format!("up to {} may have believed that they led", b.count)))
@@ -266,7 +267,7 @@ fn failover_chart(picture: &Picture, over: &[Failover]) -> Markup {
             @let (at, top) = (x(picture, f.stopped), y(time(f).0));
             line.stick x1=(p(at)) x2=(p(at)) y1=(p(bottom)) y2=(p(top)) {}
             circle.knob cx=(p(at)) cy=(p(top)) r="4.5" {
-                title { "epoch " (f.old) " stopped serving at " (instant(f.stopped)) " s; epoch " (f.new) " began after " (span(time(f))) }
+                title { (words::leader(f.old)) " stopped serving at " (instant(f.stopped)) " s; " (words::leader(f.new)) " began after " (span(time(f))) }
             }
         }
     };

@@ -228,7 +228,7 @@ impl Scene<'_> {
     }
 
     fn reign(&self, bar: &ReignBar, y: f64) -> Markup {
-        let class = format!("e{}", self.picture.rank(bar.epoch) % 10);
+        let class = format!("e{}", bar.rank % 10);
         let (x0, xd, x1) = (self.x(bar.from), self.x(bar.definite), self.x(bar.to));
         let ending = match &bar.ending {
             Ending::Deposed(why) => format!("deposed: {}", visible(why)),
@@ -239,7 +239,7 @@ impl Scene<'_> {
         html! {
             g {
                 title {
-                    "epoch " (bar.epoch) ", reign " (bar.reign) ": definite " (instant(bar.from)) " to " (instant(bar.definite))
+                    @if bar.epoch.is_none() { "no epoch" } @else { "epoch " (bar.epoch) } ", reign " (bar.reign) ": definite " (instant(bar.from)) " to " (instant(bar.definite))
                     " s, possible to " (instant(bar.to)) " s, " (ending)
                 }
                 rect class=(format!("possible {class}")) x=(p(x0)) y=(p(y + 8.0)) width=(p((x1 - x0).max(1.5))) height="24" rx="2" {}
@@ -250,12 +250,12 @@ impl Scene<'_> {
         }
     }
 
-    /// The epoch's number, above the hatches: in the proven part with a rim of its colour, or, where that is too short,
+    /// The epoch's number, or the reign's where there are no epochs, above the hatches: in the proven part with a rim of its colour, or, where that is too short,
     /// on the page's ground.
     fn epoch(&self, bar: &ReignBar, y: f64) -> Markup {
         let (x0, xd, x1) = (self.x(bar.from), self.x(bar.definite), self.x(bar.to));
-        let text = format!("epoch {}", bar.epoch);
-        let rim = format!("epoch-rim r{}", self.picture.rank(bar.epoch) % 10);
+        let text = bar.name();
+        let rim = format!("epoch-rim r{}", bar.rank % 10);
         html! {
             @if room(x0, xd) >= text.len() {
                 (fitted(&text, x0, xd, y + 24.0, &rim))
@@ -277,7 +277,7 @@ impl Scene<'_> {
             // Refused writes are few and are what the eye looks for: none of them is left out.
             @for (i, row) in shown.iter().enumerate().filter(|(i, r)| i % step == 0 || r.seq.is_none()) {
                 @let x = self.x(row.time);
-                @let class = self.picture.tokens.get(&row.token).map_or("e-none".into(), |e| format!("e{}", self.picture.rank(*e) % 10));
+                @let class = self.picture.rank_of(row).map_or("e-none".into(), |rank| format!("e{}", rank % 10));
                 @if row.seq.is_some() {
                     rect class=(class) x=(p(x - 1.0)) y=(p(y + 10.0)) width="2.5" height="20" data-i=(i) {}
                 } @else {

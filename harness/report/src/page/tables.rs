@@ -94,6 +94,9 @@ pub fn promises(run: &Run) -> Markup {
     html! {
         section #promises aria-labelledby="promises-h" {
             h2 #promises-h { "What was promised, and what was not" }
+            @if !run.header.beliefs.is_empty() {
+                p.quiet { "What each host believed is known from this source: " (visible(&run.header.beliefs)) "." }
+            }
             div.scroll tabindex="0" role="group" aria-label="Promises" {
                 table.stack {
                     thead { tr {

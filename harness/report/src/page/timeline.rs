@@ -68,7 +68,7 @@ fn whole(picture: &Picture) -> Scene<'_> {
 }
 
 fn legend(picture: &Picture) -> Markup {
-    let epochs = picture.epochs.len().clamp(2, 4);
+    let epochs = picture.epochs.len().max(picture.elections()).clamp(2, 4);
     let swatch = |class: &str, text: &str| {
         html! {
             li { svg viewBox="0 0 22 12" width="22" height="12" aria-hidden="true" { rect class=(class) width="22" height="12" rx="2" {} } (text) }
@@ -80,7 +80,7 @@ fn legend(picture: &Picture) -> Markup {
                 svg viewBox=(format!("0 0 {} 12", epochs * 14)) width=(epochs * 14) height="12" aria-hidden="true" {
                     @for i in 0..epochs { rect class=(format!("e{i}")) x=(i * 14) width="14" height="12" {} }
                 }
-                "reign, a colour an epoch"
+                @if picture.epochs.is_empty() { "reign, a colour each" } @else { "reign, a colour an epoch" }
             }
             (swatch("possible e0", "belief possible, not proven"))
             (swatch("killed", "killed or exited"))
@@ -113,7 +113,7 @@ pub fn data(picture: &Picture, anomalies: &[Numbered]) -> Markup {
         "stores": picture.stores.len(),
         "operations": OPERATIONS,
         "storage": picture.storage(),
-        "lanes": picture.lanes.iter().map(|l| lane(picture, l)).collect::<Vec<_>>(),
+        "lanes": picture.lanes.iter().map(lane).collect::<Vec<_>>(),
         "faults": picture.faults.iter().filter_map(|f| {
             let (from, to) = f.interval(picture.end)?;
             Some(json!({
@@ -138,7 +138,7 @@ pub fn data(picture: &Picture, anomalies: &[Numbered]) -> Markup {
     }
 }
 
-fn lane(picture: &Picture, lane: &Lane) -> Value {
+fn lane(lane: &Lane) -> Value {
     let ending = |e: &Ending| match e {
         Ending::Deposed(why) => format!("deposed: {}", clip(why, 160)),
         Ending::Answered => "then answered that it does not lead".into(),
@@ -150,8 +150,8 @@ fn lane(picture: &Picture, lane: &Lane) -> Value {
             r.from.0 / 1_000,
             r.definite.0 / 1_000,
             r.to.0 / 1_000,
-            picture.rank(r.epoch),
-            r.epoch.to_string(),
+            r.rank,
+            r.epoch.known().map(|epoch| epoch.to_string()),
             r.reign.to_string(),
             r.token.map(|t| t.to_string()),
             ending(&r.ending)

@@ -23,14 +23,27 @@ pub struct ReignBar {
     pub definite: Nanos,
     /// Up to here it is possible.
     pub to: Nanos,
-    /// Of this leadership.
+    /// Of this leadership; [`Epoch::NONE`] where the system has none.
     pub epoch: Epoch,
+    /// Its place among all reigns' epochs: what its colour is chosen by, so that reigns that follow each other never look alike,
+    /// whatever their numbers.
+    pub rank: usize,
     /// What it writes with.
     pub token: Option<Token>,
     /// The candidate's own count.
     pub reign: Reign,
     /// How it ended.
     pub ending: Ending,
+}
+
+impl ReignBar {
+    /// What it is called: by its epoch, or by the candidate's own count where the system has no epochs.
+    pub fn name(&self) -> String {
+        match self.epoch.known() {
+            Some(epoch) => format!("epoch {epoch}"),
+            None => format!("reign {}", self.reign),
+        }
+    }
 }
 
 /// What a host can be beside alive.
@@ -136,11 +149,11 @@ impl Lane {
             Said::Answer { invoked, status } => match *status {
                 Status {
                     role: Role::Leader,
-                    epoch: Some(epoch),
+                    epoch,
                     reign: Some(reign),
                     token,
                     ..
-                } => self.lead(now, invoked, epoch, token, reign),
+                } => self.lead(now, invoked, epoch.unwrap_or_default(), token, reign),
                 _ => self.end_reign(now, Ending::Answered),
             },
             Said::Started { incarnation } => {
@@ -190,6 +203,7 @@ impl Lane {
             definite: now,
             to: now,
             epoch,
+            rank: 0,
             token,
             reign,
             ending: Ending::Open,

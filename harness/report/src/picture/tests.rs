@@ -87,6 +87,8 @@ impl Lines {
             plan: Plan::new("raft", "sim"),
             hosts: vec![],
             promises: vec![],
+            beliefs: String::new(),
+            versions: Default::default(),
         };
         Picture::of(&header, &self.0)
     }
@@ -211,6 +213,42 @@ fn an_exit_on_a_bad_disk_is_no_trouble_of_the_harness() {
 }
 
 #[test]
+fn without_epochs_reigns_are_told_apart_by_their_order() {
+    let mut lines = Lines::default();
+    lines.elected(10, 0, 1).deposed(30, 1).elected(40, 0, 2);
+    let leads = Status {
+        role: Role::Leader,
+        epoch: None,
+        token: None,
+        reign: Some(Reign(2)),
+        leader: None,
+    };
+    let body = |answer| Body::Observe { host: host(1), answer };
+    lines.push(50, Process::Client(0), Kind::Invoke, body(None));
+    lines.push(60, Process::Client(0), Kind::Ok, body(Some(leads)));
+    let stored = |seq| Body::Stored {
+        seq,
+        token: Token::NONE,
+        value: seq,
+        base: 0,
+        by: host(1),
+    };
+    lines.push(20, Process::Host(host(2)), Kind::Info, stored(1));
+    lines.push(70, Process::Host(host(2)), Kind::Info, stored(2));
+    lines.check(&["none 10-10-30", "none 40-50-70"]);
+    let p = lines.picture();
+    let ranks: Vec<_> = p.lanes[0].reigns.iter().map(|bar| (bar.rank, bar.name())).collect();
+    assert_eq!(ranks, [(0, "reign 1".into()), (1, "reign 2".into())]);
+    assert!(p.epochs.is_empty() && p.tokens.is_empty());
+    let writes: Vec<_> = p.stores.iter().map(|row| p.rank_of(row)).collect();
+    assert_eq!(
+        writes,
+        [Some(0), Some(1)],
+        "a write without a token is coloured by its writer's reign"
+    );
+}
+
+#[test]
 fn the_synthetic_run_gives_the_picture_of_its_script() {
     let made = synthetic::run(ms(60));
     let p = Picture::of(&made.header, &made.events);
@@ -218,7 +256,8 @@ fn the_synthetic_run_gives_the_picture_of_its_script() {
         (p.elections(), p.epochs.len(), p.whole, p.end),
         (8, 8, true, ms(47_000))
     );
-    assert_eq!(p.rank(Epoch(5)), 3, "epoch 4 had no leader, and takes no colour");
+    let five = p.lanes.iter().flat_map(|l| &l.reigns).find(|bar| bar.epoch == Epoch(5));
+    assert_eq!(five.unwrap().rank, 3, "epoch 4 had no leader, and takes no colour");
     assert_eq!(p.faults.len(), 9);
     assert_eq!(p.faults.iter().filter(|f| f.from.is_some()).count(), 7);
     let failed = &p.faults[4];

@@ -423,6 +423,8 @@ pub fn header() -> Header {
         plan,
         hosts,
         promises: verdicts::promises(),
+        beliefs: String::new(),
+        versions: Default::default(),
     }
 }
 

@@ -4,14 +4,8 @@
 //! the member's mouth and no more: it takes part in nothing.
 //!
 //! **How an observer knows.** A claim "this member leads term 5" counts only from a source that binds both. That is the
-//! member's log ([`log`]), which the observer reads as it is written; see [`observer`] for why a claim is sound.
-//!
-//! **One life, one log.** A log file that survives a kill would hold lines of an older life, and an observer that takes
-//! those for the present one's raises false alarms. So etcd does not log to a file but into a named pipe, whose content
-//! dies with the processes that hold it open. A shell makes the pipe, if it is not there from an earlier life, and
-//! becomes etcd; opening the pipe blocks until the observer opens the other end, so neither has to start first. What
-//! comes out of the pipe was therefore written by an etcd that lived while the observer did. The observer repeats the
-//! log on its own standard error.
+//! member's log ([`log`]), which the observer hears through a pipe as it is written ([`crate::log_pipe`]); see [`observer`]
+//! for why a claim is sound.
 pub mod log;
 pub mod observer;
 mod register;
@@ -20,7 +14,9 @@ pub(crate) mod server;
 use crate::options::{self, count};
 use crate::raft::{ours, promise, recovery};
 use observer::Settings;
-use splitbrain_core::{Guarantee, Holds, HostRole, HostSpec, Name, Nanos, Plan, ProcessSpec, Promise, Site, System};
+use splitbrain_core::{
+    Guarantee, Holds, HostRole, HostSpec, Layer, Name, Nanos, Need, Plan, ProcessSpec, Promise, Site, System,
+};
 
 /// The agent beside each member.
 pub const OBSERVER: &str = "etcd-observer";
@@ -41,8 +37,24 @@ impl System for EtcdSystem {
         "an etcd cluster's own Raft, observed at every member: who leads, in which term"
     }
 
+    fn layer(&self) -> Layer {
+        Layer::Server
+    }
+
+    fn token(&self) -> &'static str {
+        "none: nobody writes with the term"
+    }
+
+    fn beliefs(&self) -> &'static str {
+        "each member's own log line 'became ROLE at term N', confirmed by its status"
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        server::NEEDS
+    }
+
     fn hosts(&self, plan: &Plan) -> Vec<HostSpec> {
-        server::hosts("n", count(plan.nodes, MEMBERS), true)
+        options::hosts("n", count(plan.nodes, MEMBERS), HostRole::Server, true)
     }
 
     fn operations(&self) -> &'static [&'static str] {
@@ -67,7 +79,7 @@ impl System for EtcdSystem {
         let observe = |name: Name| {
             let settings = Settings {
                 host: name,
-                log: server::log_pipe(site, name),
+                log: server::log_path(site, name),
                 member: server::client_url(site, name),
                 peers: members
                     .iter()
@@ -106,6 +118,11 @@ fn promises() -> Vec<Promise> {
             "a leader that was cut off or paused believes until it hears of a higher term, or until check-quorum",
         ),
         promise(
+            Linearizable,
+            Always,
+            "all operations but watches are linearizable, reads by default (etcd documentation, KV API guarantees)",
+        ),
+        promise(
             FinalAgreement,
             Always,
             "followers adopt the leader and term of its heartbeats (Raft paper, 5.1)",
@@ -116,15 +133,6 @@ fn promises() -> Vec<Promise> {
              members replay their log first (etcd documentation, Tuning)",
         ),
     ]
-}
-
-/// Observed members, or servers that nobody asks.
-pub(crate) fn server_spec(name: Name, asked: bool) -> HostSpec {
-    HostSpec {
-        name,
-        role: HostRole::Server,
-        asked,
-    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@
 //!
 //! It says "leader" only if the log says the same reign of the same term before and after, and the status names the
 //! member itself as leader. The member is alive, since it answered after (1); and it led term T without a break from (1)
-//! to its answer, for a change before the answer would have been written before it, and so be read in (3). The pipe is
-//! read by system calls until it is empty, never by way of a runtime's notion of readiness, which may lag. What the two
-//! sources do not agree on is `info`: the status lags behind the log while a new leader's first entry is not applied.
+//! to its answer, for a change before the answer would have been written before it, and so be read in (3) (see
+//! [`crate::log_pipe`]). What the two sources do not agree on is `info`: the status lags behind the log while a new
+//! leader's first entry is not applied.
 //!
 //! **Followers** name the leader of their term if a line named it in this term, else nobody.
 //!
@@ -21,33 +21,23 @@
 use crate::etcd::log::{Raft, parse};
 use crate::etcd::register;
 use crate::gateway::{Effect, Gateway, number, outcome};
+use crate::log_pipe::{Heard, LogPipe};
 use crate::voice::{self, Voice};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use splitbrain_core::wire::Request;
 use splitbrain_core::{Answer, Epoch, Name, Op, Outcome, Role, Status, Unasked};
 use splitbrain_node::stdio::Stdio;
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::sleep;
 
 /// How long the member's status is awaited.
 const STATUS: Duration = Duration::from_secs(1);
-/// Between two looks at what nothing else announces.
-const POLL: Duration = Duration::from_millis(10);
-/// Bytes that one read takes at most.
-const CHUNK: usize = 16 * 1024;
-/// Longest line of a log that is kept; election lines have a hundred bytes.
-const LONGEST: usize = 1 << 20;
 
 /// What an observer is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,10 +72,10 @@ pub async fn run_over(settings: Settings, stdio: Stdio) -> Result<()> {
 async fn serve(settings: Settings, mut requests: Receiver<Request>, voice: Voice) -> Result<()> {
     let observer = Rc::new(Observer {
         gateway: Gateway::new(vec![settings.member.clone()])?,
+        log: LogPipe::new(settings.log.clone()),
         settings,
         voice,
-        pipe: OnceCell::new(),
-        heard: RefCell::default(),
+        raft: RefCell::default(),
         names: RefCell::default(),
     });
     let asked = async {
@@ -101,7 +91,7 @@ async fn serve(settings: Settings, mut requests: Receiver<Request>, voice: Voice
     observer.voice.event(Unasked::Ready);
     tokio::select! {
         ended = asked => ended,
-        ended = observer.listen() => ended,
+        ended = observer.log.listen(|heard| observer.hear(heard)) => ended,
     }
 }
 
@@ -109,78 +99,27 @@ struct Observer {
     settings: Settings,
     gateway: Gateway,
     voice: Voice,
-    pipe: OnceCell<Pipe>,
-    heard: RefCell<Heard>,
+    log: LogPipe,
+    raft: RefCell<Raft>,
     /// By etcd's member id.
     names: RefCell<BTreeMap<u64, Name>>,
 }
 
-#[derive(Default)]
-struct Heard {
-    raft: Raft,
-    /// The start of a line whose end is not there yet.
-    begun: Vec<u8>,
-}
-
-/// The reading end, twice: one that wakes us, and one whose reads are system calls and nothing else.
-struct Pipe {
-    bell: pipe::Receiver,
-    file: File,
-}
-
-/// What one read of the pipe gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
-    /// Bytes; there may be more.
-    More,
-    /// Nothing for now.
-    Empty,
-    /// Nobody holds the other end: etcd has not begun, or is gone.
-    Closed,
-}
-
 impl Observer {
-    /// Hears the log for as long as the observer lives.
-    async fn listen(&self) -> Result<()> {
-        let pipe = open_pipe(&self.settings.log).await?;
-        let pipe = self.pipe.get_or_init(|| pipe);
-        let mut buffer = [0; CHUNK];
-        loop {
-            pipe.bell.readable().await?;
-            if self.take(pipe.bell.try_read(&mut buffer), &buffer)? == Read::Closed {
-                // A closed pipe rings for ever.
-                sleep(POLL).await;
-            }
-        }
-    }
-
     /// Reads the log to its end, and tells what it says.
     fn drain(&self) -> Result<()> {
-        let Some(pipe) = self.pipe.get() else {
-            return Ok(());
-        };
-        let mut buffer = [0; CHUNK];
-        while self.take((&pipe.file).read(&mut buffer), &buffer)? == Read::More {}
-        Ok(())
+        self.log.drain(|heard| self.hear(heard))
     }
 
-    /// Takes what one read of the pipe gave.
-    fn take(&self, read: std::io::Result<usize>, buffer: &[u8]) -> Result<Read> {
-        let heard = &mut *self.heard.borrow_mut();
-        match read {
-            Ok(0) => {
-                heard.begun.clear();
-                heard.raft.end().into_iter().for_each(|event| self.voice.event(event));
-                Ok(Read::Closed)
-            }
-            Ok(n) => {
-                heard.hear(&buffer[..n], &self.voice);
-                Ok(Read::More)
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(Read::More),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Read::Empty),
-            Err(e) => Err(e).with_context(|| format!("read the log pipe {}", self.settings.log.display())),
-        }
+    fn hear(&self, heard: Heard<'_>) {
+        let told = match heard {
+            Heard::Line(line) => match parse(line) {
+                Some(line) => self.raft.borrow_mut().take(line),
+                None => return,
+            },
+            Heard::Closed => self.raft.borrow_mut().end().into_iter().collect(),
+        };
+        told.into_iter().for_each(|event| self.voice.event(event));
     }
 
     async fn carry_out(&self, op: Op) -> Outcome {
@@ -197,7 +136,7 @@ impl Observer {
         if let Err(error) = self.drain() {
             return Outcome::Info(error.to_string());
         }
-        let before = self.heard.borrow().raft.clone();
+        let before = self.raft.borrow().clone();
         let answer = match self.gateway.call("/v3/maintenance/status", &json!({}), STATUS).await {
             Ok(answer) => answer,
             Err(error) => return outcome(&error, Effect::Read),
@@ -205,7 +144,7 @@ impl Observer {
         if let Err(error) = self.drain() {
             return Outcome::Info(error.to_string());
         }
-        let now = self.heard.borrow().raft.clone();
+        let now = self.raft.borrow().clone();
         let leads =
             number(&answer["leader"]).is_some_and(|id| id != 0 && number(&answer["header"]["member_id"]) == Some(id));
         let Some((role, term)) = now.now() else {
@@ -245,38 +184,5 @@ impl Observer {
             self.names.borrow_mut().extend(named);
         }
         self.names.borrow().get(&id).copied()
-    }
-}
-
-impl Heard {
-    fn hear(&mut self, bytes: &[u8], voice: &Voice) {
-        self.begun.extend_from_slice(bytes);
-        while let Some(end) = self.begun.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.begun.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line[..end]);
-            // The pipe is the only copy: what etcd logs stays in the observer's own log.
-            eprintln!("{line}");
-            if let Some(line) = parse(&line) {
-                self.raft.take(line).into_iter().for_each(|event| voice.event(event));
-            }
-        }
-        if self.begun.len() > LONGEST {
-            self.begun.clear();
-        }
-    }
-}
-
-/// Opens the reading end, once the member's shell has made the pipe.
-async fn open_pipe(path: &Path) -> Result<Pipe> {
-    let open = || format!("open the log pipe {}", path.display());
-    loop {
-        match pipe::OpenOptions::new().open_receiver(path) {
-            Ok(bell) => {
-                let file = File::from(bell.as_fd().try_clone_to_owned().with_context(open)?);
-                return Ok(Pipe { bell, file });
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => sleep(POLL).await,
-            Err(e) => return Err(e).with_context(open),
-        }
     }
 }

@@ -2,54 +2,31 @@
 //!
 //! Timers are etcd's defaults, written out. zap is asked for as the logger since etcd 3.4 still has another default;
 //! etcd 3.3 and older do not know the flag and end at once, saying so.
-use crate::etcd::server_spec;
-use crate::options;
+use crate::log_pipe;
+use crate::options::{self, text};
 use splitbrain_core::system::Stdio;
-use splitbrain_core::{HostSpec, Name, Plan, ProcessSpec, Site};
+use splitbrain_core::{Name, Need, Plan, ProcessSpec, Site};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(crate) const BINARY_OPTION: (&str, &str) = (
     "etcd-bin",
     "path of the etcd binary, 3.4 or later, on every host (the first 'etcd' on the PATH)",
 );
-const CLIENT_PORT: u16 = 2379;
+pub(crate) const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 
-/// Servers `PREFIX1` to `PREFIXcount`.
-pub(crate) fn hosts(prefix: &str, count: usize, asked: bool) -> Vec<HostSpec> {
-    (1..=count)
-        .map(|n| server_spec(Name::numbered(prefix, n), asked))
-        .collect()
-}
+/// What hosts need.
+pub(crate) const NEEDS: &[Need] = &[Need {
+    what: "etcd",
+    package: "etcd-server",
+    version: &["--version"],
+}];
 
-/// What all systems on etcd ask of a plan. A binary is looked for and not run: nothing but an environment runs a
-/// command.
+/// What all systems on etcd ask of a plan.
 pub(crate) fn check(plan: &Plan) -> Result<(), String> {
-    options::refuse_mutant(plan)?;
-    if plan.environment == "sim" {
-        return Err(format!(
-            "{} is a real program and cannot be simulated: choose an environment with hosts, such as local",
-            plan.system
-        ));
-    }
-    binary(plan).map(drop)
-}
-
-const REMEDY: &str = "apt-get install etcd-server, or set the option etcd-bin to the path of a binary";
-
-fn binary(plan: &Plan) -> Result<PathBuf, String> {
-    match plan.options.get(BINARY_OPTION.0) {
-        // Other machines have their own; one that has none says so when it is started.
-        Some(path) if plan.environment != "local" => Ok(PathBuf::from(path)),
-        None if plan.environment != "local" => Ok(PathBuf::from("etcd")),
-        Some(path) if options::is_executable(Path::new(path)) => Ok(PathBuf::from(path)),
-        Some(path) => Err(format!("option etcd-bin = '{path}' is no executable file: {REMEDY}")),
-        None => {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            options::in_path("etcd", &path).ok_or_else(|| format!("no etcd on the PATH: {REMEDY}"))
-        }
-    }
+    options::refuse_simulation(plan)?;
+    options::program(plan, BINARY_OPTION.0, &NEEDS[0]).map(drop)
 }
 
 fn url(site: &Site, name: Name, port: u16) -> String {
@@ -66,8 +43,8 @@ pub(crate) fn peer_url(site: &Site, name: Name) -> String {
     url(site, name, PEER_PORT)
 }
 
-/// The pipe into which the server `name` logs where it is observed.
-pub(crate) fn log_pipe(site: &Site, name: Name) -> PathBuf {
+/// Where the pipe is into which the server `name` logs where it is observed.
+pub(crate) fn log_path(site: &Site, name: Name) -> PathBuf {
     site.places[&name].dir.join("etcd-log")
 }
 
@@ -77,14 +54,11 @@ pub(crate) fn process(plan: &Plan, site: &Site, servers: &[Name], name: Name) ->
     spec(name, argv)
 }
 
-/// The server `name` of the cluster `servers`, logging into [`log_pipe`].
+/// The server `name` of the cluster `servers`, logging into the pipe at [`log_path`].
 pub(crate) fn process_with_log_pipe(plan: &Plan, site: &Site, servers: &[Name], name: Name) -> ProcessSpec {
-    let pipe = text(&log_pipe(site, name));
+    let pipe = text(&log_path(site, name));
     let etcd = argv(plan, site, servers, name, &pipe);
-    // The pipe is there already in every life but the first; the observer's end may open before or after.
-    let script = r#"[ -p "$0" ] || mkfifo "$0"; exec "$@""#.to_string();
-    let shell = ["/bin/sh".to_string(), "-c".to_string(), script, pipe];
-    spec(name, shell.into_iter().chain(etcd).collect())
+    spec(name, log_pipe::before(&pipe, etcd))
 }
 
 fn spec(host: Name, argv: Vec<String>) -> ProcessSpec {
@@ -97,16 +71,8 @@ fn spec(host: Name, argv: Vec<String>) -> ProcessSpec {
     }
 }
 
-fn text(path: &Path) -> String {
-    path.to_str().expect("paths of a site are UTF-8").to_string()
-}
-
 fn argv(plan: &Plan, site: &Site, servers: &[Name], name: Name, log: &str) -> Vec<String> {
-    // Hosts may have a binary where control has none; a plan that was checked names one or finds one here.
-    let binary = match plan.options.get(BINARY_OPTION.0) {
-        Some(path) => path.clone(),
-        None => binary(plan).map_or_else(|_| "etcd".to_string(), |path| text(&path)),
-    };
+    let binary = options::command(plan, BINARY_OPTION.0, &NEEDS[0]);
     let (client, peer) = (client_url(site, name), peer_url(site, name));
     let cluster: Vec<_> = servers.iter().map(|&s| format!("{s}={}", peer_url(site, s))).collect();
     let data = text(&site.places[&name].dir.join("etcd"));

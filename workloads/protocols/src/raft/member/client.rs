@@ -3,6 +3,11 @@
 //! A write names its `base`, the newest write that this leader has seen. To know it, a new leader first asks for the
 //! last accepted write; the writes that it is asked for meanwhile wait, unsent. Storage and network may lose anything:
 //! a write without an answer is `info`, for it may have arrived or may still do so.
+//!
+//! **Ids and jobs** are writes whose value is the id or the job. An id is the newest that the leader knows of plus one,
+//! be it in the storage or tried by itself. A job begins with a look of its own, since the last run may have had no
+//! answer, and is run only if the newest job there is lower. That the newest is the highest rests on two things: the way
+//! to the storage keeps the order of one member's requests, and a member never sends a lower one after a higher one.
 use super::{answer, take_due};
 use crate::Output;
 use crate::storage::{StoreOp, StoreReply, StoreRequest, StoreResult};
@@ -25,7 +30,16 @@ pub(super) enum Work {
         /// To be answered.
         request: u64,
     },
-    /// [`splitbrain_core::Op::Write`], sent.
+    /// A look under the leader's token before a job is run.
+    Check {
+        /// To be answered.
+        request: u64,
+        /// Of the reign that looks.
+        token: Token,
+        /// To be run.
+        job: u64,
+    },
+    /// A write, sent.
     Write {
         /// To be answered.
         request: u64,
@@ -35,7 +49,20 @@ pub(super) enum Work {
         value: u64,
         /// Of the writer.
         base: u64,
+        /// Whether it hands out an id: then its value is the answer.
+        hands_out: bool,
     },
+}
+
+/// What a leader is asked to write.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Task {
+    /// [`splitbrain_core::Op::Write`].
+    Write(u64),
+    /// [`splitbrain_core::Op::Next`].
+    Next,
+    /// [`splitbrain_core::Op::Run`].
+    Run(u64),
 }
 
 /// A request that the storage has not answered.
@@ -45,11 +72,18 @@ struct Sent {
     work: Work,
 }
 
-/// A write that waits, unsent.
+/// A task that waits for the first look.
 #[derive(Clone, Copy, Debug)]
 struct Queued {
     due: Nanos,
     request: u64,
+    task: Task,
+}
+
+/// The newest write that a leader has seen.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    seq: u64,
     value: u64,
 }
 
@@ -57,8 +91,10 @@ struct Queued {
 #[derive(Clone, Debug)]
 struct Reign {
     token: Token,
-    /// The newest write seen; `None` until the first look is answered.
-    base: Option<u64>,
+    /// `None` until the first look is answered.
+    seen: Option<Seen>,
+    /// The highest id or job that it tried to write.
+    tried: u64,
     queue: VecDeque<Queued>,
 }
 
@@ -86,7 +122,8 @@ impl Client {
     pub(super) fn elected(&mut self, now: Nanos, token: Token, out: &mut Vec<Output>) {
         self.reign = Some(Reign {
             token,
-            base: None,
+            seen: None,
+            tried: 0,
             queue: VecDeque::new(),
         });
         self.send(now, Work::Look { token }, out);
@@ -100,27 +137,74 @@ impl Client {
         }
     }
 
-    /// Writes, as soon as it is known what was written before.
-    pub(super) fn write(&mut self, now: Nanos, request: u64, value: u64, out: &mut Vec<Output>) {
+    /// Does `task`, as soon as it is known what was written before.
+    pub(super) fn work(&mut self, now: Nanos, request: u64, task: Task, out: &mut Vec<Output>) {
         let due = now + self.timeout;
         match &mut self.reign {
             None => answer(out, request, Outcome::Fail("not-leader".into())),
+            Some(Reign { seen: Some(_), .. }) => self.begin(now, request, task, out),
+            Some(reign) if reign.queue.len() >= QUEUE => answer(out, request, Outcome::Fail("busy".into())),
+            Some(reign) => reign.queue.push_back(Queued { due, request, task }),
+        }
+    }
+
+    fn begin(&mut self, now: Nanos, request: u64, task: Task, out: &mut Vec<Output>) {
+        let Some(Reign {
+            token,
+            seen: Some(seen),
+            tried,
+            ..
+        }) = &mut self.reign
+        else {
+            return answer(out, request, Outcome::Fail("not-leader".into()));
+        };
+        let token = *token;
+        let (value, hands_out) = match task {
+            Task::Write(value) => (value, false),
+            Task::Next => {
+                *tried = seen.value.max(*tried) + 1;
+                (*tried, true)
+            }
+            Task::Run(job) => return self.send(now, Work::Check { request, token, job }, out),
+        };
+        let work = Work::Write {
+            request,
+            token,
+            value,
+            base: seen.seq,
+            hands_out,
+        };
+        self.send(now, work, out);
+    }
+
+    /// Runs a job, if the look before it shows that it is still this reign's to run.
+    fn run(&mut self, now: Nanos, request: u64, of: Token, job: u64, out: &mut Vec<Output>) {
+        let refused = match &mut self.reign {
             Some(Reign {
                 token,
-                base: Some(base),
+                seen: Some(seen),
+                tried,
                 ..
-            }) => {
-                let work = Work::Write {
-                    request,
-                    token: *token,
-                    value,
-                    base: *base,
-                };
-                self.send(now, work, out);
+            }) if *token == of => {
+                if seen.value >= job {
+                    "already-ran"
+                } else if *tried > job {
+                    "overtaken by a later job"
+                } else {
+                    *tried = job;
+                    let work = Work::Write {
+                        request,
+                        token: of,
+                        value: job,
+                        base: seen.seq,
+                        hands_out: false,
+                    };
+                    return self.send(now, work, out);
+                }
             }
-            Some(reign) if reign.queue.len() >= QUEUE => answer(out, request, Outcome::Fail("busy".into())),
-            Some(reign) => reign.queue.push_back(Queued { due, request, value }),
-        }
+            _ => "not-leader",
+        };
+        answer(out, request, Outcome::Fail(refused.into()));
     }
 
     /// Sends a request.
@@ -128,7 +212,7 @@ impl Client {
         self.next_id += 1;
         let (id, due) = (self.next_id, now + self.timeout);
         let what = match work {
-            Work::Look { token } => StoreOp::Last { token: Some(token) },
+            Work::Look { token } | Work::Check { token, .. } => StoreOp::Last { token: Some(token) },
             Work::Read { .. } => StoreOp::Last { token: None },
             Work::Write { token, value, base, .. } => StoreOp::Write { token, base, value },
         };
@@ -141,41 +225,56 @@ impl Client {
         let Some(Sent { work, .. }) = self.sent.get(&id).copied() else {
             return;
         };
-        let outcome = match (work, result) {
-            (Work::Write { request, token, .. }, StoreResult::Accepted { seq }) => {
-                self.saw(seq);
-                Some((request, Outcome::Ok(Answer::Written { token, seq })))
+        if let StoreResult::Last { seq, value } = result {
+            self.saw(seq, value.unwrap_or(0));
+        }
+        match (work, result) {
+            (
+                Work::Write {
+                    request,
+                    token,
+                    value,
+                    hands_out,
+                    ..
+                },
+                StoreResult::Accepted { seq },
+            ) => {
+                self.saw(seq, value);
+                let done = match hands_out {
+                    true => Answer::Value(Some(value)),
+                    false => Answer::Written { token, seq },
+                };
+                answer(out, request, Outcome::Ok(done));
             }
             (Work::Write { request, .. }, StoreResult::Rejected { .. }) => {
-                Some((request, Outcome::Fail("stale-token".into())))
+                answer(out, request, Outcome::Fail("stale-token".into()));
             }
-            (Work::Read { request }, StoreResult::Last { seq, value }) => {
-                self.saw(seq);
-                Some((request, Outcome::Ok(Answer::Value(value))))
+            (Work::Read { request }, StoreResult::Last { value, .. }) => {
+                answer(out, request, Outcome::Ok(Answer::Value(value)));
             }
-            (Work::Look { .. }, StoreResult::Last { .. }) => None,
+            (Work::Check { request, token, job }, StoreResult::Last { .. }) => self.run(now, request, token, job, out),
+            (Work::Look { .. }, StoreResult::Last { seq, value }) => {
+                self.begin_writing(now, seq, value.unwrap_or(0), out);
+            }
             _ => return,
-        };
-        self.sent.remove(&id);
-        if let Some((request, outcome)) = outcome {
-            answer(out, request, outcome);
-        } else if let StoreResult::Last { seq, .. } = result {
-            self.begin_writing(now, seq, out);
         }
+        self.sent.remove(&id);
     }
 
     /// Notes the newest write seen, once the first look is done.
-    fn saw(&mut self, seq: u64) {
-        if let Some(base) = self.reign.as_mut().and_then(|reign| reign.base.as_mut()) {
-            *base = seq.max(*base);
+    fn saw(&mut self, seq: u64, value: u64) {
+        if let Some(seen) = self.reign.as_mut().and_then(|reign| reign.seen.as_mut())
+            && seq > seen.seq
+        {
+            *seen = Seen { seq, value };
         }
     }
 
-    fn begin_writing(&mut self, now: Nanos, seq: u64, out: &mut Vec<Output>) {
+    fn begin_writing(&mut self, now: Nanos, seq: u64, value: u64, out: &mut Vec<Output>) {
         let Some(reign) = &mut self.reign else { return };
-        reign.base = Some(seq);
-        for Queued { request, value, .. } in std::mem::take(&mut reign.queue) {
-            self.write(now, request, value, out);
+        reign.seen = Some(Seen { seq, value });
+        for Queued { request, task, .. } in std::mem::take(&mut reign.queue) {
+            self.begin(now, request, task, out);
         }
     }
 
@@ -185,7 +284,7 @@ impl Client {
         for Sent { work, .. } in take_due(&mut self.sent, |sent| sent.due <= now) {
             match work {
                 Work::Look { .. } => self.send(now, work, out),
-                Work::Read { request } => answer(out, request, Outcome::Fail(why())),
+                Work::Read { request } | Work::Check { request, .. } => answer(out, request, Outcome::Fail(why())),
                 Work::Write { request, .. } => answer(out, request, Outcome::Info(why())),
             }
         }

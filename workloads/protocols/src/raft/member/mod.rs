@@ -21,7 +21,7 @@ use crate::raft::log::Command;
 use crate::raft::message::{Durable, Message, Record};
 use crate::raft::{Config, Effect, Ended, Event, Mutant, Raft, Tuning, codec};
 use crate::{Input, Output, Protocol};
-use client::{Client, Work};
+use client::{Client, Task, Work};
 use rand::Rng as _;
 use splitbrain_core::seed::Rng;
 use splitbrain_core::wire::{Line, Request};
@@ -145,7 +145,9 @@ impl Member {
         let done = Outcome::Ok(Answer::Done);
         match op {
             Op::Observe => answer(out, id, Outcome::Ok(Answer::Status(self.status()))),
-            Op::Write { value } => self.client.write(now, id, value, out),
+            Op::Write { value } => self.client.work(now, id, Task::Write(value), out),
+            Op::Next => self.client.work(now, id, Task::Next, out),
+            Op::Run { job } => self.client.work(now, id, Task::Run(job), out),
             Op::Read => self.client.send(now, Work::Read { request: id }, out),
             Op::Campaign => {
                 self.event(now, Event::Campaign, out);
@@ -160,6 +162,11 @@ impl Member {
             Op::Cas { from, to } => {
                 let command = Command::Cas { from, to };
                 self.ask(now, Event::Propose { id, command }, id, false, out);
+            }
+            // Members elect each other whether anybody waits or not.
+            Op::Acquire | Op::Release => {
+                let why = format!("a member knows no {}", op.name());
+                answer(out, id, Outcome::Fail(why));
             }
         }
     }

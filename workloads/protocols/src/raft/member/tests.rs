@@ -222,6 +222,80 @@ fn a_look_is_repeated_and_the_writes_behind_it_are_bounded() {
 }
 
 #[test]
+fn ids_rise_from_the_newest_in_the_storage() {
+    let mut bench = Bench::leader(9);
+    bench.ask(3, Op::Next);
+    let first = bench.store();
+    assert_eq!(first.what, write(1, 9, 8), "the newest was 7");
+    bench.ask(4, Op::Next);
+    let second = bench.store();
+    assert_eq!(
+        second.what,
+        write(1, 9, 9),
+        "an id that is not answered is not tried again"
+    );
+    bench.reply(second.id, StoreResult::Accepted { seq: 11 });
+    assert_eq!(bench.said(), [r#"{"id":4,"ok":{"value":9}}"#]);
+    bench.reply(first.id, StoreResult::Rejected { highest: Token(2) });
+    assert_eq!(bench.said(), [r#"{"id":3,"fail":{"reason":"stale-token"}}"#]);
+    bench.ask(5, Op::Next);
+    assert_eq!(bench.store().what, write(1, 11, 10));
+    bench.tick_until(bench.now + Nanos::secs(1));
+    assert_eq!(bench.said(), [r#"{"id":5,"info":{"reason":"storage timed out"}}"#]);
+}
+
+#[test]
+fn a_job_is_run_after_a_look_and_only_once() {
+    let mut bench = Bench::leader(9);
+    let look = |bench: &mut Bench, id, job, value| {
+        bench.ask(id, Op::Run { job });
+        let look = bench.store();
+        let token = Some(Token(1));
+        assert_eq!(look.what, StoreOp::Last { token });
+        let value = Some(value);
+        bench.reply(look.id, StoreResult::Last { seq: 9, value });
+    };
+    look(&mut bench, 3, 7, 7);
+    assert_eq!(bench.said(), [r#"{"id":3,"fail":{"reason":"already-ran"}}"#]);
+    look(&mut bench, 4, 8, 7);
+    let run = bench.store();
+    assert_eq!(run.what, write(1, 9, 8));
+    // The run has no answer, and is not in the storage at the next look, but may be on its way.
+    look(&mut bench, 5, 9, 7);
+    let next = bench.store();
+    look(&mut bench, 6, 8, 7);
+    assert_eq!(
+        bench.said(),
+        [r#"{"id":6,"fail":{"reason":"overtaken by a later job"}}"#]
+    );
+    bench.reply(next.id, StoreResult::Accepted { seq: 10 });
+    assert_eq!(bench.said(), [r#"{"id":5,"ok":{"token":1,"seq":10}}"#]);
+    bench.ask(7, Op::Run { job: 10 });
+    bench.tick_until(bench.now + Nanos::secs(1));
+    assert_eq!(
+        bench.said(),
+        [
+            r#"{"id":4,"info":{"reason":"storage timed out"}}"#,
+            r#"{"id":7,"fail":{"reason":"storage timed out"}}"#
+        ]
+    );
+}
+
+#[test]
+fn a_job_is_not_run_after_its_reign() {
+    let mut bench = Bench::leader_of_three(Tuning::default());
+    let look = bench.store();
+    bench.reply(look.id, StoreResult::Last { seq: 3, value: None });
+    bench.ask(1, Op::Run { job: 1 });
+    let check = bench.store();
+    bench.hear(3, 4, Body::VoteReply { granted: false });
+    bench.said();
+    bench.reply(check.id, StoreResult::Last { seq: 3, value: None });
+    assert_eq!(bench.said(), [r#"{"id":1,"fail":{"reason":"not-leader"}}"#]);
+    assert!(bench.store.is_empty());
+}
+
+#[test]
 fn the_register_is_set_compared_and_read() {
     let mut bench = Bench::leader(0);
     bench.check(1, Op::Get, r#""ok":{"value":null}"#);
@@ -243,6 +317,8 @@ fn who_does_not_lead_says_so() {
         Op::Cas { from: None, to: 1 },
         Op::Get,
         Op::Resign,
+        Op::Next,
+        Op::Run { job: 1 },
     ];
     for (op, id) in ops.into_iter().zip(1..) {
         bench.check(id, op, refused);

@@ -1,0 +1,170 @@
+//! Ids that leaders hand out: none twice, and rising in real time.
+//!
+//! Judged, of the ids that were handed out (`next` answered with `ok`): whether one was handed out twice; and whether one
+//! that was asked for after another had been handed out is lower than that.
+//!
+//! No sound system can trip it: an id counts only once it was handed out, so what may have been written without an answer
+//! is no duplicate, and an id that nobody got may be skipped. Order is real time by control's own record: the question
+//! stands in the history after the other's answer. Ids that were asked for side by side may come in any order.
+use crate::evidence::{Findings, Law, Mark, anomaly, count};
+use crate::figures::figure;
+use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Process, Verdict};
+use std::collections::BTreeMap;
+
+/// Which of the two is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Unique,
+    Rising,
+}
+
+/// An id that was handed out.
+#[derive(Clone, Copy)]
+struct Given {
+    id: u64,
+    host: Name,
+    asked: Mark,
+    answered: Mark,
+}
+
+impl Given {
+    fn tell(&self) -> String {
+        let Given {
+            id,
+            host,
+            asked,
+            answered,
+        } = self;
+        format!(
+            "{host} handed out {id} (asked #{}, answered #{}).",
+            asked.index, answered.index
+        )
+    }
+}
+
+/// See the module. Memory: one entry per id where they must be unique, else per open question.
+pub(crate) struct Ids {
+    which: Which,
+    law: Law,
+    /// Questions under way, with the highest id that had been handed out before.
+    open: BTreeMap<u32, (Mark, Option<Given>)>,
+    highest: Option<Given>,
+    first: BTreeMap<u64, Given>,
+    given: u64,
+    unanswered: u64,
+    findings: Findings,
+}
+
+impl Ids {
+    pub fn new(header: &Header, which: Which) -> Ids {
+        Ids {
+            which,
+            law: Law::new(header),
+            open: BTreeMap::new(),
+            highest: None,
+            first: BTreeMap::new(),
+            given: 0,
+            unanswered: 0,
+            findings: Findings::default(),
+        }
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        match self.which {
+            Which::Unique => Guarantee::UniqueIds,
+            Which::Rising => Guarantee::RisingIds,
+        }
+    }
+
+    fn handed_out(&mut self, given: Given, before: Option<Given>) {
+        self.given += 1;
+        if self.highest.is_none_or(|high| given.id > high.id) {
+            self.highest = Some(given);
+        }
+        match self.which {
+            Which::Unique => {
+                let first = *self.first.entry(given.id).or_insert(given);
+                if first.answered != given.answered {
+                    self.findings.push(twice(&first, &given));
+                }
+            }
+            Which::Rising => {
+                if let Some(before) = before.filter(|before| given.id < before.id) {
+                    self.findings.push(fell(&before, &given));
+                }
+            }
+        }
+    }
+}
+
+fn twice(first: &Given, second: &Given) -> Anomaly {
+    let title = match first.host == second.host {
+        true => format!("{} handed out {} twice", first.host, first.id),
+        false => format!("{} and {} both handed out {}", first.host, second.host, first.id),
+    };
+    told(Guarantee::UniqueIds, title, first, second)
+}
+
+fn fell(before: &Given, after: &Given) -> Anomaly {
+    let title = format!("{} handed out {} after {} was out", after.host, after.id, before.id);
+    told(Guarantee::RisingIds, title, before, after)
+}
+
+fn told(guarantee: Guarantee, title: String, a: &Given, b: &Given) -> Anomaly {
+    let proof = [a.asked, a.answered, b.asked, b.answered];
+    anomaly(guarantee, title, vec![a.tell(), b.tell()], &proof, &[a.host, b.host])
+}
+
+impl Checker for Ids {
+    fn name(&self) -> &'static str {
+        self.guarantee().name()
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.law.event(event);
+        let (Body::Next { host, id }, Process::Client(client)) = (&event.body, event.process) else {
+            return;
+        };
+        if event.kind == Kind::Invoke {
+            self.open.insert(client, (Mark::of(event), self.highest));
+            return;
+        }
+        let Some((asked, before)) = self.open.remove(&client) else {
+            return;
+        };
+        self.unanswered += u64::from(event.kind == Kind::Info);
+        if let (Kind::Ok, Some(id)) = (event.kind, *id) {
+            let given = Given {
+                id,
+                host: *host,
+                asked,
+                answered: Mark::of(event),
+            };
+            self.handed_out(given, before);
+        }
+    }
+
+    fn finish(&mut self) -> Verdict {
+        if self.given == 0 {
+            return self.law.nothing(self.name(), self.guarantee(), "no id was handed out");
+        }
+        let ids = count(self.given, "id", "ids");
+        let wrong = self.findings.total();
+        let summary = match (self.which, wrong) {
+            (Which::Unique, 0) => format!("{ids} were handed out, none twice"),
+            (Which::Unique, n) => format!("of {ids} that were handed out, {n} had been handed out before"),
+            (Which::Rising, 0) => format!("{ids} rose in real time"),
+            (Which::Rising, n) => format!("of {ids}, {n} came out lower than one that was out before"),
+        };
+        let mut verdict =
+            std::mem::take(&mut self.findings).verdict(self.name(), &self.law, summary, Findings::default());
+        if self.which == Which::Unique {
+            verdict.figures = vec![
+                figure("ids handed out", self.given as f64, ""),
+                figure("ids without an answer", self.unanswered as f64, ""),
+                figure("ids handed out again", wrong as f64, ""),
+            ];
+        }
+        verdict
+    }
+}

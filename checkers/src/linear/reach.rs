@@ -1,0 +1,81 @@
+//! Dead ends of the search: states that are needed and can no longer come about.
+use super::Model;
+use super::search::{Node, Search};
+
+/// How long a chain of crashed calls is followed to see whether it leads to a needed state. Where it is longer nothing is
+/// called a dead end.
+const CHAIN: u32 = 8;
+
+impl<M: Model> Search<'_, M> {
+    /// Whether `left` is left in `next` for good although it is needed.
+    pub(super) fn strands(&self, left: M::State, next: &Node<M::State>) -> bool {
+        self.knows_ways
+            && left != next.state
+            && !self.is_attainable(left, next, CHAIN)
+            && self.is_missed(left, next, CHAIN)
+    }
+
+    /// Whether a call needs a state that nothing ever brings about.
+    pub(super) fn lacks(&self, root: &Node<M::State>) -> bool {
+        let mut needed = self
+            .traffic
+            .iter()
+            .filter(|(_, traffic)| self.any_waits(&traffic.needed_by, root));
+        self.knows_ways && needed.any(|(state, _)| *state != root.state && !self.is_attainable(*state, root, CHAIN))
+    }
+
+    /// Whether a state that no longer comes about is needed: by a call that has not taken effect, or by a crashed one
+    /// that alone could bring about another state of which the same is true.
+    fn is_missed(&self, state: M::State, node: &Node<M::State>, depth: u32) -> bool {
+        let Some(traffic) = self.traffic.get(&state).filter(|_| depth > 0) else {
+            return false;
+        };
+        if self.any_waits(&traffic.needed_by, node) {
+            return true;
+        }
+        traffic
+            .awaited_by_classes
+            .iter()
+            .filter(|k| self.is_left(**k, node))
+            .any(|k| {
+                let then = M::gives(&self.classes[*k].op);
+                then.is_some_and(|then| {
+                    then != node.state
+                        && !self.is_attainable(then, node, depth - 1)
+                        && self.is_missed(then, node, depth - 1)
+                })
+            })
+    }
+
+    /// Whether the state, which is not the present one, may come about yet.
+    fn is_attainable(&self, state: M::State, node: &Node<M::State>, depth: u32) -> bool {
+        let Some(traffic) = self.traffic.get(&state).filter(|_| depth > 0) else {
+            return depth == 0;
+        };
+        self.any_waits(&traffic.given_by, node)
+            || traffic
+                .given_by_classes
+                .iter()
+                .filter(|k| self.is_left(**k, node))
+                .any(|k| {
+                    let needs = M::needs(&self.classes[*k].op);
+                    needs.is_none_or(|needs| needs == node.state || self.is_attainable(needs, node, depth - 1))
+                })
+    }
+
+    /// Whether a crashed call of the class has not taken effect.
+    fn is_left(&self, k: usize, node: &Node<M::State>) -> bool {
+        (self.used[node.used][k] as usize) < self.classes[k].calls.len()
+    }
+
+    /// Whether one of `calls`, which are in the order of their ends, has not taken effect.
+    fn any_waits(&self, calls: &[usize], node: &Node<M::State>) -> bool {
+        let end = self.calls[self.ends[node.passed]].end;
+        let waits = |call: &usize| {
+            let is_open = Some(self.calls[*call].begin) < end;
+            !(is_open && node.open & self.bit(*call) != 0)
+        };
+        let still = calls.iter().rev().take_while(|c| self.rank[**c] >= node.passed);
+        still.into_iter().any(waits)
+    }
+}

@@ -1,0 +1,291 @@
+//! The search against a naive one, which tries every order; and what keeps it small.
+use super::register::{Register, RegisterOp, merge_unseen};
+use super::search::{Budget, Call, Found, search};
+use super::{BUDGET, Model};
+use crate::tests::model::Chance;
+use RegisterOp::{Cas, Differs, Read, Set};
+
+/// A second object, with calls that neither look nor overwrite: a lock.
+struct Mutex;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum MutexOp {
+    Acquire,
+    Release,
+}
+
+impl Model for Mutex {
+    type State = bool;
+    type Op = MutexOp;
+    fn step(held: bool, op: &MutexOp) -> Option<bool> {
+        let acquires = *op == MutexOp::Acquire;
+        (held != acquires).then_some(acquires)
+    }
+    fn looks(_: &MutexOp) -> bool {
+        false
+    }
+    fn overwrites(_: &MutexOp) -> bool {
+        false
+    }
+    fn needs(op: &MutexOp) -> Option<bool> {
+        Some(*op == MutexOp::Release)
+    }
+    fn gives(op: &MutexOp) -> Option<bool> {
+        Some(*op == MutexOp::Acquire)
+    }
+}
+
+/// A third, whose calls commute and need nothing: a counter that is added to and read.
+struct Counter;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum CounterOp {
+    Add(u8),
+    Is(u8),
+}
+
+impl Model for Counter {
+    type State = u8;
+    type Op = CounterOp;
+    fn step(sum: u8, op: &CounterOp) -> Option<u8> {
+        match *op {
+            CounterOp::Add(n) => Some(sum + n),
+            CounterOp::Is(n) => (sum == n).then_some(sum),
+        }
+    }
+    fn looks(op: &CounterOp) -> bool {
+        matches!(op, CounterOp::Is(_))
+    }
+    fn overwrites(_: &CounterOp) -> bool {
+        false
+    }
+    fn needs(op: &CounterOp) -> Option<u8> {
+        match *op {
+            CounterOp::Is(n) => Some(n),
+            CounterOp::Add(_) => None,
+        }
+    }
+    fn gives(_: &CounterOp) -> Option<u8> {
+        None
+    }
+}
+
+/// Tries every order.
+fn naive<M: Model>(calls: &[Call<M::Op>], left: u32, state: M::State) -> bool {
+    let open = |c: &usize| left & (1 << c) != 0;
+    let left_calls: Vec<usize> = (0..calls.len()).filter(open).collect();
+    let Some(first_end) = left_calls.iter().filter_map(|c| calls[*c].end).min() else {
+        return true;
+    };
+    let may = left_calls.into_iter().filter(|c| calls[*c].begin < first_end);
+    let then = |c: usize| M::step(state, &calls[c].op).is_some_and(|next| naive::<M>(calls, left & !(1 << c), next));
+    may.into_iter().any(then)
+}
+
+/// Random calls: up to seven, some of which crash.
+fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Call<O>> {
+    let calls = 1 + chance.below(7);
+    // Every place of a history is one event's.
+    let call = |n| {
+        let begin = chance.below(1000) * 20 + 2 * n;
+        let crashes = chance.below(10) < 3;
+        let end = (!crashes).then(|| begin + 1 + 20 * chance.below(400));
+        Call {
+            op: op(chance, crashes),
+            begin,
+            end,
+        }
+    };
+    (0..calls).map(call).collect()
+}
+
+/// An order must hold what ended and nothing twice, respect real time, and be possible.
+fn verify<M: Model>(calls: &[Call<M::Op>], order: &[usize], mut state: M::State) {
+    let mut latest_begin = 0;
+    for c in order {
+        assert!(
+            calls[*c].end.is_none_or(|end| latest_begin < end),
+            "{calls:?} {order:?}"
+        );
+        latest_begin = latest_begin.max(calls[*c].begin);
+        state = M::step(state, &calls[*c].op).unwrap_or_else(|| panic!("{calls:?} {order:?}"));
+    }
+    let mut once = order.to_vec();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), order.len());
+    assert!((0..calls.len()).all(|c| calls[c].end.is_none() || once.binary_search(&c).is_ok()));
+}
+
+/// Compares the two over `cases` random histories; how many fit an order.
+fn compare<M: Model>(cases: u64, start: M::State, op: impl Fn(&mut Chance, bool) -> M::Op + Copy) -> u64 {
+    let mut valid = 0;
+    for seed in 0..cases {
+        let calls = random(&mut Chance(seed), op);
+        let expected = naive::<M>(&calls, (1 << calls.len()) - 1, start);
+        match search::<M>(&calls, start, BUDGET) {
+            Found::Order(order) => {
+                verify::<M>(&calls, &order, start);
+                assert!(expected, "seed {seed}: an order of {calls:?}");
+                valid += 1;
+            }
+            Found::None => assert!(!expected, "seed {seed}: no order of {calls:?}"),
+            Found::Unknown(why) => panic!("seed {seed}: {why}"),
+        }
+    }
+    valid
+}
+
+fn register_op(chance: &mut Chance, crashes: bool) -> RegisterOp {
+    let value = |chance: &mut Chance| Some(chance.below(4)).filter(|v| *v > 0);
+    match chance.below(if crashes { 2 } else { 5 }) {
+        0 => Set(1 + chance.below(3)),
+        1 => Cas {
+            from: value(chance),
+            to: 1 + chance.below(3),
+        },
+        2 => Differs(value(chance)),
+        _ => Read(value(chance)),
+    }
+}
+
+#[test]
+fn the_search_agrees_with_trying_every_order() {
+    let valid = compare::<Register>(60_000, None, register_op);
+    assert!((10_000..50_000).contains(&valid), "{valid}");
+    let mutex = |chance: &mut Chance, _| match chance.below(2) {
+        0 => MutexOp::Acquire,
+        _ => MutexOp::Release,
+    };
+    let valid = compare::<Mutex>(30_000, false, mutex);
+    assert!((3_000..27_000).contains(&valid), "{valid}");
+    let counter = |chance: &mut Chance, crashes| match chance.below(if crashes { 1 } else { 2 }) {
+        0 => CounterOp::Add(1 + chance.below(2) as u8),
+        _ => CounterOp::Is(chance.below(5) as u8),
+    };
+    let valid = compare::<Counter>(30_000, 0, counter);
+    assert!((3_000..27_000).contains(&valid), "{valid}");
+}
+
+#[test]
+fn merging_what_nobody_saw_changes_no_verdict() {
+    for seed in 0..30_000 {
+        let calls = random(&mut Chance(seed), register_op);
+        let mut merged = calls.clone();
+        merge_unseen(&mut merged);
+        let found = |calls: &[Call<RegisterOp>]| matches!(search::<Register>(calls, None, BUDGET), Found::Order(_));
+        assert_eq!(found(&calls), found(&merged), "seed {seed}: {calls:?}");
+    }
+}
+
+/// A history of `clients` clients on a sound register, with unique values; one in `crash` writes has no answer.
+fn recorded(seed: u64, clients: usize, operations: u64, crash: u64) -> Vec<Call<RegisterOp>> {
+    let chance = &mut Chance(seed);
+    // Each client: its call, and when it takes effect, if it does.
+    type Busy = (Call<RegisterOp>, Option<u64>, u64);
+    let mut busy: Vec<Option<Busy>> = (0..clients).map(|_| None).collect();
+    let mut late: Vec<(u64, RegisterOp)> = Vec::new();
+    let (mut state, mut calls, mut values) = (None, Vec::new(), 0);
+    let mut now = 0;
+    while (calls.len() as u64) < operations {
+        now += 1;
+        let due: Vec<_> = late.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, op) in due {
+            state = Register::step(state, &op).unwrap_or(state);
+        }
+        let client = chance.below(clients as u64) as usize;
+        match busy[client].take() {
+            None => {
+                values += 1;
+                let (from, to) = (state.filter(|_| chance.below(4) > 0), values);
+                let op = [Read(None), Read(None), Set(to), Cas { from, to }][chance.below(4) as usize];
+                if !Register::looks(&op) && chance.below(crash) == 0 {
+                    calls.push(Call {
+                        op,
+                        begin: now,
+                        end: None,
+                    });
+                    if chance.below(2) == 0 {
+                        late.push((now + chance.below(2000), op));
+                    }
+                } else {
+                    busy[client] = Some((
+                        Call {
+                            op,
+                            begin: now,
+                            end: None,
+                        },
+                        Some(now),
+                        0,
+                    ));
+                }
+            }
+            Some((mut call, Some(_), _)) => {
+                call.op = match call.op {
+                    Read(_) => Read(state),
+                    Cas { from, .. } if state != from => Differs(from),
+                    op => op,
+                };
+                state = Register::step(state, &call.op).expect("it was chosen so");
+                busy[client] = Some((call, None, 0));
+            }
+            Some((mut call, None, _)) => {
+                call.end = Some(now);
+                calls.push(call);
+            }
+        }
+    }
+    // What is open at the end may have taken effect.
+    calls.extend(
+        busy.into_iter()
+            .flatten()
+            .map(|(call, ..)| call)
+            .filter(|c| !Register::looks(&c.op)),
+    );
+    merge_unseen(&mut calls);
+    calls
+}
+
+#[test]
+fn long_histories_with_many_unknown_writes_are_decided() {
+    for seed in 0..10 {
+        let mut calls = recorded(seed, 6, 10_000, 12);
+        let crashed = calls.iter().filter(|c| c.end.is_none()).count();
+        assert!(crashed > 300, "{crashed}");
+        let found = search::<Register>(&calls, None, BUDGET);
+        assert!(matches!(found, Found::Order(_)), "seed {seed}");
+        // A value that was read long after another had been read.
+        let reads: Vec<usize> = (0..calls.len()).filter(|c| matches!(calls[*c].op, Read(_))).collect();
+        let (early, late) = (reads[reads.len() / 2], reads[reads.len() / 2 + 40]);
+        assert_ne!(calls[early].op, calls[late].op, "seed {seed}");
+        calls[late].op = calls[early].op;
+        match search::<Register>(&calls, None, BUDGET) {
+            Found::None => {}
+            Found::Unknown(why) => panic!("seed {seed}: {why}"),
+            Found::Order(_) => panic!("seed {seed}: an order with an old value"),
+        }
+    }
+}
+
+#[test]
+fn what_is_too_much_ends_as_unknown() {
+    let nothing = Budget {
+        configurations: 3,
+        steps: 1000,
+    };
+    let calls = recorded(1, 6, 1000, 10);
+    let found = search::<Register>(&calls, None, nothing);
+    assert!(
+        matches!(&found, Found::Unknown(why) if why.contains("budget")),
+        "{found:?}"
+    );
+    let many: Vec<_> = (0..65)
+        .map(|n| Call {
+            op: Set(n),
+            begin: n,
+            end: Some(1000 + n),
+        })
+        .collect();
+    let found = search::<Register>(&many, None, BUDGET);
+    assert!(matches!(&found, Found::Unknown(why) if why.contains("64")), "{found:?}");
+}
