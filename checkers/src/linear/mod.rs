@@ -10,6 +10,7 @@
 //! control records a call before it asks and an answer after it got it, so its intervals hold the real ones.
 //!
 //! [`search`] is for any [`Model`]; the register's is in [`register`]. Where the budget runs out the verdict is unknown.
+mod model;
 mod reach;
 mod register;
 mod search;
@@ -19,11 +20,11 @@ mod tests;
 use crate::agreement::names;
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
-use register::{Register, RegisterOp};
-use search::{Budget, Call, Found, search};
+use model::{Call, Model, NEVER};
+use register::{NOTHING, Register, RegisterOp};
+use search::{Budget, Found, search};
 use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Process, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 /// About 100 MB, and some ten seconds.
 const BUDGET: Budget = Budget {
@@ -32,22 +33,6 @@ const BUDGET: Budget = Budget {
 };
 /// How many open operations a story tells of.
 const TOLD: usize = 4;
-
-/// A sequential object.
-pub(crate) trait Model {
-    type State: Copy + Ord + Debug;
-    type Op: Clone + Ord + Debug;
-    /// The state after `op`; `None` if `op` cannot have its answer in `state`.
-    fn step(state: Self::State, op: &Self::Op) -> Option<Self::State>;
-    /// Whether `op` never changes the state.
-    fn looks(op: &Self::Op) -> bool;
-    /// Whether `op` is possible in every state and leads to the same one from all.
-    fn overwrites(op: &Self::Op) -> bool;
-    /// The only state in which `op` is possible, if there is only one.
-    fn needs(op: &Self::Op) -> Option<Self::State>;
-    /// The only state to which `op` leads, if it changes the state and there is only one.
-    fn gives(op: &Self::Op) -> Option<Self::State>;
-}
 
 /// An operation of the history.
 #[derive(Clone, Copy)]
@@ -63,6 +48,34 @@ pub(crate) struct Linearizable {
     law: Law,
     open: BTreeMap<u32, Operation>,
     done: Vec<Operation>,
+    values: Values,
+}
+
+/// The values of a history, numbered as they are met. Number 0 is nothing.
+#[derive(Default)]
+struct Values {
+    numbers: BTreeMap<u64, u32>,
+    met: Vec<u64>,
+}
+
+impl Values {
+    fn number(&mut self, value: Option<u64>) -> u32 {
+        let Some(value) = value else {
+            return NOTHING;
+        };
+        let met = &mut self.met;
+        *self.numbers.entry(value).or_insert_with(|| {
+            met.push(value);
+            u32::try_from(met.len()).expect("a history has fewer values")
+        })
+    }
+
+    fn shown(&self, number: u32) -> String {
+        match number.checked_sub(1) {
+            None => "nothing".to_string(),
+            Some(n) => self.met[n as usize].to_string(),
+        }
+    }
 }
 
 impl Linearizable {
@@ -71,16 +84,17 @@ impl Linearizable {
             law: Law::new(header),
             open: BTreeMap::new(),
             done: Vec::new(),
+            values: Values::default(),
         }
     }
 
     fn ended(&mut self, mut operation: Operation, event: &Event) {
         operation.answered = Some(Mark::of(event));
         match (event.kind, &event.body) {
-            (Kind::Ok, Body::Get { value, .. }) => operation.op = RegisterOp::Read(*value),
+            (Kind::Ok, Body::Get { value, .. }) => operation.op = RegisterOp::Read(self.values.number(*value)),
             (Kind::Ok, _) => {}
             (Kind::Fail, Body::Cas { from, .. }) if event.error.as_deref() == Some("mismatch") => {
-                operation.op = RegisterOp::Differs(*from);
+                operation.op = RegisterOp::Differs(self.values.number(*from));
             }
             (Kind::Info, Body::Set { .. } | Body::Cas { .. }) => operation.answered = None,
             _ => return,
@@ -99,22 +113,19 @@ struct Shortest {
 
 /// Halves the history until it is found. What is open at the end of a beginning has no answer there.
 fn shortest(calls: &[Call<RegisterOp>]) -> Shortest {
-    let mut ends: Vec<(u64, usize)> = calls
-        .iter()
-        .enumerate()
-        .filter_map(|(c, call)| Some((call.end?, c)))
-        .collect();
+    let ended = calls.iter().enumerate().filter(|(_, call)| call.ended());
+    let mut ends: Vec<(u32, usize)> = ended.map(|(c, call)| (call.end, c)).collect();
     ends.sort_unstable();
     let beginning = |n: usize| -> (Found, Vec<usize>) {
         let last = n.checked_sub(1).map_or(0, |n| ends[n].0);
         let cut = |call: &Call<RegisterOp>| Call {
-            end: call.end.filter(|end| *end <= last),
+            end: if call.end <= last { call.end } else { NEVER },
             ..*call
         };
-        let is_in = |call: &Call<RegisterOp>| call.begin < last && (call.end.is_some() || !Register::looks(&call.op));
+        let is_in = |call: &Call<RegisterOp>| call.begin < last && (call.ended() || !Register.looks(&call.op));
         let kept = calls.iter().map(cut).enumerate().filter(|(_, call)| is_in(call));
         let (places, kept): (Vec<usize>, Vec<_>) = kept.unzip();
-        (search::<Register>(&kept, None, BUDGET), places)
+        (search(&Register, &kept, BUDGET), places)
     };
     let (mut fits, mut fails) = (0, ends.len());
     while fails - fits > 1 {
@@ -132,36 +143,38 @@ fn shortest(calls: &[Call<RegisterOp>]) -> Shortest {
     Shortest { at, order }
 }
 
-fn explain(shortest: &Shortest, operations: &[Operation]) -> Anomaly {
+fn explain(shortest: &Shortest, operations: &[Operation], values: &Values) -> Anomaly {
     let at = &operations[shortest.at];
     let mut told = vec![*at];
     let mut story = vec![format!(
         "Of the operations up to #{}, {} fit one order, and {} fits in no order.",
         at.answered.unwrap_or(at.asked).index,
         shortest.order.len(),
-        at.tell()
+        at.tell(values)
     )];
-    let wanted = Register::needs(&at.op);
+    let wanted = Register.needs(&at.op);
     let writers = operations
         .iter()
-        .filter(|o| wanted.is_some() && Register::gives(&o.op) == wanted);
+        .filter(|o| wanted.is_some() && Register.gives(&o.op) == wanted);
     let mut writers = writers.peekable();
     match (wanted, writers.peek()) {
-        (Some(Some(value)), None) => story.push(format!("Nobody was asked to write {value}.")),
+        (Some(value), None) if value != NOTHING => {
+            story.push(format!("Nobody was asked to write {}.", values.shown(value)));
+        }
         _ => story.extend(writers.take(TOLD).map(|writer| {
             told.push(*writer);
-            format!("The value comes from this: {}.", writer.tell())
+            format!("The value comes from this: {}.", writer.tell(values))
         })),
     }
     let last = shortest.order.iter().rev().map(|c| &operations[*c]);
     if let Some(last) = last
-        .filter(|o| !Register::looks(&o.op))
+        .filter(|o| !Register.looks(&o.op))
         .find(|o| o.asked.index < at.asked.index)
     {
         told.push(*last);
         story.push(format!(
             "In the longest order this took effect before it: {}.",
-            last.tell()
+            last.tell(values)
         ));
     }
     let placed: BTreeSet<usize> = shortest.order.iter().copied().collect();
@@ -172,7 +185,7 @@ fn explain(shortest: &Shortest, operations: &[Operation]) -> Anomaly {
         .filter(|(c, o)| *c != shortest.at && !placed.contains(c) && o.answered.is_some() && Some(o.asked.index) < end);
     for (_, other) in open.take(TOLD) {
         told.push(*other);
-        story.push(format!("This was open then, and does not help: {}.", other.tell()));
+        story.push(format!("This was open then, and does not help: {}.", other.tell(values)));
     }
     let proof: Vec<Mark> = told
         .iter()
@@ -180,39 +193,42 @@ fn explain(shortest: &Shortest, operations: &[Operation]) -> Anomaly {
         .flatten()
         .collect();
     let hosts: Vec<Name> = told.iter().map(|o| o.host).collect();
-    let title = format!("no order explains that {}", at.words());
+    let title = format!("no order explains that {}", at.words(values));
     anomaly(Guarantee::Linearizable, title, story, &proof, &hosts)
 }
 
 impl Operation {
-    fn words(&self) -> String {
-        let shown = |value: Option<u64>| value.map_or("nothing".to_string(), |v| v.to_string());
+    fn words(&self, values: &Values) -> String {
+        let shown = |value| values.shown(value);
         let host = self.host;
         match (self.op, self.answered) {
             (RegisterOp::Read(value), _) => format!("{host} read {}", shown(value)),
             (RegisterOp::Differs(value), _) => format!("{host} found something else than {}", shown(value)),
-            (RegisterOp::Set(value), Some(_)) => format!("{host} set {value}"),
-            (RegisterOp::Cas { from, to }, Some(_)) => format!("{host} set {to} in place of {}", shown(from)),
-            (RegisterOp::Set(value), None) => format!("{host} may have set {value}"),
-            (RegisterOp::Cas { from, to }, None) => format!("{host} may have set {to} in place of {}", shown(from)),
+            (RegisterOp::Set(value), Some(_)) => format!("{host} set {}", shown(value)),
+            (RegisterOp::Cas { from, to }, Some(_)) => format!("{host} set {} in place of {}", shown(to), shown(from)),
+            (RegisterOp::Set(value), None) => format!("{host} may have set {}", shown(value)),
+            (RegisterOp::Cas { from, to }, None) => format!("{host} may have set {} in place of {}", shown(to), shown(from)),
         }
     }
 
     /// With its places.
-    fn tell(&self) -> String {
+    fn tell(&self, values: &Values) -> String {
         let asked = self.asked.index;
         match self.answered {
-            Some(answered) => format!("{} (asked #{asked}, answered #{})", self.words(), answered.index),
-            None => format!("{} (asked #{asked}, no answer)", self.words()),
+            Some(answered) => format!("{} (asked #{asked}, answered #{})", self.words(values), answered.index),
+            None => format!("{} (asked #{asked}, no answer)", self.words(values)),
         }
     }
 }
 
-fn invoked(event: &Event) -> Option<Operation> {
+fn invoked(event: &Event, values: &mut Values) -> Option<Operation> {
     let (host, op) = match event.body {
-        Body::Get { host, .. } => (host, RegisterOp::Read(None)),
-        Body::Set { host, value } => (host, RegisterOp::Set(value)),
-        Body::Cas { host, from, to } => (host, RegisterOp::Cas { from, to }),
+        Body::Get { host, .. } => (host, RegisterOp::Read(NOTHING)),
+        Body::Set { host, value } => (host, RegisterOp::Set(values.number(Some(value)))),
+        Body::Cas { host, from, to } => {
+            let (from, to) = (values.number(from), values.number(Some(to)));
+            (host, RegisterOp::Cas { from, to })
+        }
         _ => return None,
     };
     Some(Operation {
@@ -230,7 +246,7 @@ impl Checker for Linearizable {
 
     fn event(&mut self, event: &Event) {
         self.law.event(event);
-        let (Process::Client(client), Some(operation)) = (event.process, invoked(event)) else {
+        let (Process::Client(client), Some(operation)) = (event.process, invoked(event, &mut self.values)) else {
             return;
         };
         if event.kind == Kind::Invoke {
@@ -243,17 +259,18 @@ impl Checker for Linearizable {
     fn finish(&mut self) -> Verdict {
         let mut operations = std::mem::take(&mut self.done);
         let cut_off = std::mem::take(&mut self.open).into_values();
-        operations.extend(cut_off.filter(|o| !Register::looks(&o.op)));
+        operations.extend(cut_off.filter(|o| !Register.looks(&o.op)));
         operations.sort_by_key(|o| o.asked);
         let answered = operations.iter().filter(|o| o.answered.is_some()).count() as u64;
         if answered == 0 {
             let why = "no operation on the register was answered";
             return self.law.nothing(self.name(), Guarantee::Linearizable, why);
         }
+        let place = |mark: Mark| u32::try_from(mark.index).expect("a history has fewer events");
         let call = |o: &Operation| Call {
             op: o.op,
-            begin: o.asked.index,
-            end: o.answered.map(|m| m.index),
+            begin: place(o.asked),
+            end: o.answered.map_or(NEVER, place),
         };
         let mut calls: Vec<Call<RegisterOp>> = operations.iter().map(call).collect();
         register::merge_unseen(&mut calls);
@@ -265,7 +282,7 @@ impl Checker for Linearizable {
             names(hosts),
             unanswered
         );
-        let mut verdict = match search::<Register>(&calls, None, BUDGET) {
+        let mut verdict = match search(&Register, &calls, BUDGET) {
             Found::Order(order) => {
                 let late = order.len() as u64 - answered;
                 let summary = format!("{told} fit one order, in which {late} of these took effect");
@@ -274,7 +291,7 @@ impl Checker for Linearizable {
             Found::Unknown(why) => Verdict::unknown(self.name(), format!("{told}: {why}")),
             Found::None => {
                 let mut findings = Findings::default();
-                findings.push(explain(&shortest(&calls), &operations));
+                findings.push(explain(&shortest(&calls), &operations, &self.values));
                 findings.verdict(
                     self.name(),
                     &self.law,

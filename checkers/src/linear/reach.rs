@@ -1,5 +1,5 @@
 //! Dead ends of the search: states that are needed and can no longer come about.
-use super::Model;
+use super::model::Model;
 use super::search::{Node, Search};
 
 /// How long a chain of crashed calls is followed to see whether it leads to a needed state. Where it is longer nothing is
@@ -8,7 +8,7 @@ const CHAIN: u32 = 8;
 
 impl<M: Model> Search<'_, M> {
     /// Whether `left` is left in `next` for good although it is needed.
-    pub(super) fn strands(&self, left: M::State, next: &Node<M::State>) -> bool {
+    pub(super) fn strands(&self, left: u32, next: &Node) -> bool {
         self.knows_ways
             && left != next.state
             && !self.is_attainable(left, next, CHAIN)
@@ -16,7 +16,7 @@ impl<M: Model> Search<'_, M> {
     }
 
     /// Whether a call needs a state that nothing ever brings about.
-    pub(super) fn lacks(&self, root: &Node<M::State>) -> bool {
+    pub(super) fn lacks(&self, root: &Node) -> bool {
         let mut needed = self
             .traffic
             .iter()
@@ -26,7 +26,7 @@ impl<M: Model> Search<'_, M> {
 
     /// Whether a state that no longer comes about is needed: by a call that has not taken effect, or by a crashed one
     /// that alone could bring about another state of which the same is true.
-    fn is_missed(&self, state: M::State, node: &Node<M::State>, depth: u32) -> bool {
+    fn is_missed(&self, state: u32, node: &Node, depth: u32) -> bool {
         let Some(traffic) = self.traffic.get(&state).filter(|_| depth > 0) else {
             return false;
         };
@@ -38,7 +38,7 @@ impl<M: Model> Search<'_, M> {
             .iter()
             .filter(|k| self.is_left(**k, node))
             .any(|k| {
-                let then = M::gives(&self.classes[*k].op);
+                let then = self.model.gives(&self.classes[*k].op);
                 then.is_some_and(|then| {
                     then != node.state
                         && !self.is_attainable(then, node, depth - 1)
@@ -48,7 +48,7 @@ impl<M: Model> Search<'_, M> {
     }
 
     /// Whether the state, which is not the present one, may come about yet.
-    fn is_attainable(&self, state: M::State, node: &Node<M::State>, depth: u32) -> bool {
+    fn is_attainable(&self, state: u32, node: &Node, depth: u32) -> bool {
         let Some(traffic) = self.traffic.get(&state).filter(|_| depth > 0) else {
             return depth == 0;
         };
@@ -58,21 +58,21 @@ impl<M: Model> Search<'_, M> {
                 .iter()
                 .filter(|k| self.is_left(**k, node))
                 .any(|k| {
-                    let needs = M::needs(&self.classes[*k].op);
+                    let needs = self.model.needs(&self.classes[*k].op);
                     needs.is_none_or(|needs| needs == node.state || self.is_attainable(needs, node, depth - 1))
                 })
     }
 
     /// Whether a crashed call of the class has not taken effect.
-    fn is_left(&self, k: usize, node: &Node<M::State>) -> bool {
+    fn is_left(&self, k: usize, node: &Node) -> bool {
         (self.used[node.used][k] as usize) < self.classes[k].calls.len()
     }
 
     /// Whether one of `calls`, which are in the order of their ends, has not taken effect.
-    fn any_waits(&self, calls: &[usize], node: &Node<M::State>) -> bool {
+    fn any_waits(&self, calls: &[usize], node: &Node) -> bool {
         let end = self.calls[self.ends[node.passed]].end;
         let waits = |call: &usize| {
-            let is_open = Some(self.calls[*call].begin) < end;
+            let is_open = self.calls[*call].begin < end;
             !(is_open && node.open & self.bit(*call) != 0)
         };
         let still = calls.iter().rev().take_while(|c| self.rank[**c] >= node.passed);

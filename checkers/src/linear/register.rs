@@ -1,9 +1,13 @@
 //! A register that is read, set, and set if it holds what was expected.
-use super::{Call, Model};
+use super::model::{Call, Model};
 use std::collections::BTreeSet;
 
-/// What it holds; `None` at first.
-pub(crate) type Value = Option<u64>;
+/// What it holds, numbered by [`Values`](super::Values).
+pub(crate) type Value = u32;
+/// Nothing, as at first.
+pub(crate) const NOTHING: Value = 0;
+/// Stands for every value that no call reads or expects.
+pub(crate) const UNSEEN: Value = u32::MAX;
 
 /// A call that took effect, or may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,10 +16,10 @@ pub(crate) enum RegisterOp {
     Read(Value),
     /// It did not hold this: a comparison that failed.
     Differs(Value),
-    Set(u64),
+    Set(Value),
     Cas {
         from: Value,
-        to: u64,
+        to: Value,
     },
 }
 
@@ -25,36 +29,39 @@ use RegisterOp::{Cas, Differs, Read, Set};
 pub(crate) struct Register;
 
 impl Model for Register {
-    type State = Value;
     type Op = RegisterOp;
 
-    fn step(state: Value, op: &RegisterOp) -> Option<Value> {
+    fn start(&self) -> u32 {
+        NOTHING
+    }
+
+    fn step(&self, state: Value, op: &RegisterOp) -> Option<Value> {
         match *op {
             Read(value) => (state == value).then_some(state),
             Differs(value) => (state != value).then_some(state),
-            Set(value) => Some(Some(value)),
-            Cas { from, to } => (state == from).then_some(Some(to)),
+            Set(value) => Some(value),
+            Cas { from, to } => (state == from).then_some(to),
         }
     }
 
-    fn looks(op: &RegisterOp) -> bool {
+    fn looks(&self, op: &RegisterOp) -> bool {
         matches!(op, Read(_) | Differs(_))
     }
 
-    fn overwrites(op: &RegisterOp) -> bool {
+    fn overwrites(&self, op: &RegisterOp) -> bool {
         matches!(op, Set(_))
     }
 
-    fn needs(op: &RegisterOp) -> Option<Value> {
+    fn needs(&self, op: &RegisterOp) -> Option<Value> {
         match *op {
             Read(value) | Cas { from: value, .. } => Some(value),
             Differs(_) | Set(_) => None,
         }
     }
 
-    fn gives(op: &RegisterOp) -> Option<Value> {
+    fn gives(&self, op: &RegisterOp) -> Option<Value> {
         match *op {
-            Set(value) | Cas { to: value, .. } => Some(Some(value)),
+            Set(value) | Cas { to: value, .. } => Some(value),
             Read(_) | Differs(_) => None,
         }
     }
@@ -64,17 +71,15 @@ impl Model for Register {
 /// values were never seen, which are many where hosts break, so do the same, and are counted instead of told apart.
 pub(crate) fn merge_unseen(calls: &mut [Call<RegisterOp>]) {
     let seen = |op: &RegisterOp| match *op {
-        Read(value) | Differs(value) | Cas { from: value, .. } => value,
+        Read(value) | Differs(value) | Cas { from: value, .. } => Some(value),
         Set(_) => None,
     };
-    let seen: BTreeSet<u64> = calls.iter().filter_map(|call| seen(&call.op)).collect();
-    let unseen = (0..=u64::MAX).rev().find(|value| !seen.contains(value));
-    let unseen = unseen.expect("no history names every number");
+    let seen: BTreeSet<Value> = calls.iter().filter_map(|call| seen(&call.op)).collect();
     for call in calls {
         if let Set(to) | Cas { to, .. } = &mut call.op
             && !seen.contains(to)
         {
-            *to = unseen;
+            *to = UNSEEN;
         }
     }
 }

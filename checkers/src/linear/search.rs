@@ -17,22 +17,12 @@
 //!   one that is the only way, by crashed calls, to a state that is needed.
 //!
 //! **Budget.** Configurations and steps are counted; when either runs out nothing is known.
-use super::Model;
+use super::model::{Call, Model};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Open calls that the set of a configuration can hold.
 const SLOTS: usize = 64;
-
-/// A call to the object.
-#[derive(Clone, Debug)]
-pub(crate) struct Call<O> {
-    pub op: O,
-    /// Places in the history.
-    pub begin: u64,
-    /// `None`: it crashed. Nobody knows whether it takes effect, or when.
-    pub end: Option<u64>,
-}
 
 /// How much may be tried.
 #[derive(Clone, Copy, Debug)]
@@ -61,18 +51,18 @@ pub(super) struct Class<O> {
 
 /// What may come next: see the module.
 #[derive(Clone, Copy)]
-pub(super) struct Node<S> {
+pub(super) struct Node {
     pub(super) passed: usize,
     pub(super) open: u64,
-    pub(super) state: S,
+    pub(super) state: u32,
     /// Which of the interned counts of crashed calls.
     pub(super) used: usize,
     /// The state before the crashed call that took effect last and waits for the call that needs it, and its class.
-    pub(super) lent: Option<(S, usize)>,
+    pub(super) lent: Option<(u32, usize)>,
 }
 
-struct Frame<S> {
-    node: Node<S>,
+struct Frame {
+    node: Node,
     choice: usize,
     /// The order's length before and after the node's own calls.
     from: usize,
@@ -90,6 +80,7 @@ pub(super) struct Traffic {
 }
 
 pub(super) struct Search<'a, M: Model> {
+    pub(super) model: &'a M,
     pub(super) calls: &'a [Call<M::Op>],
     /// Calls that ended, by their ends.
     pub(super) ends: Vec<usize>,
@@ -100,7 +91,7 @@ pub(super) struct Search<'a, M: Model> {
     pub(super) classes: Vec<Class<M::Op>>,
     /// The classes that are possible in more than one state.
     pub(super) free: Vec<usize>,
-    pub(super) traffic: BTreeMap<M::State, Traffic>,
+    pub(super) traffic: BTreeMap<u32, Traffic>,
     /// Whether every call that may change the state is known to lead to one state only; else nothing is a dead end.
     pub(super) knows_ways: bool,
     pub(super) used: Vec<Vec<u32>>,
@@ -109,8 +100,8 @@ pub(super) struct Search<'a, M: Model> {
 }
 
 /// Searches an order of `calls` that begins at `state`.
-pub(crate) fn search<M: Model>(calls: &[Call<M::Op>], state: M::State, budget: Budget) -> Found {
-    let mut search = match Search::<M>::new(calls) {
+pub(crate) fn search<M: Model>(model: &M, calls: &[Call<M::Op>], budget: Budget) -> Found {
+    let mut search = match Search::new(model, calls) {
         Ok(search) => search,
         Err(why) => return Found::Unknown(why),
     };
@@ -118,7 +109,7 @@ pub(crate) fn search<M: Model>(calls: &[Call<M::Op>], state: M::State, budget: B
     let mut root = Node {
         passed: 0,
         open: 0,
-        state,
+        state: model.start(),
         used: search.intern(vec![0; search.classes.len()]),
         lent: None,
     };
@@ -172,24 +163,16 @@ pub(crate) fn search<M: Model>(calls: &[Call<M::Op>], state: M::State, budget: B
 
 /// The configurations that were tried, without what they have used: of those that differ in that alone, one that has used
 /// less can go on in every way that the other can.
-struct Seen<S> {
-    used: BTreeMap<(usize, u64, S), Vec<usize>>,
+#[derive(Default)]
+struct Seen {
+    used: BTreeMap<(usize, u64, u32), Vec<usize>>,
     entries: usize,
 }
 
-impl<S> Default for Seen<S> {
-    fn default() -> Self {
-        Seen {
-            used: BTreeMap::new(),
-            entries: 0,
-        }
-    }
-}
-
-impl<S: Copy + Ord> Seen<S> {
+impl Seen {
     /// Whether `node` is worth trying. One that has lent may go on in fewer ways than its configuration, and so is not
     /// remembered.
-    fn insert<M: Model<State = S>>(&mut self, search: &Search<M>, node: &Node<S>) -> bool {
+    fn insert<M: Model>(&mut self, search: &Search<M>, node: &Node) -> bool {
         let tried = self.used.entry((node.passed, node.open, node.state)).or_default();
         let used = &search.used[node.used];
         let less = |id: &usize| *id == node.used || search.used[*id].iter().zip(used).all(|(a, b)| a <= b);
@@ -205,8 +188,9 @@ impl<S: Copy + Ord> Seen<S> {
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    fn new(calls: &'a [Call<M::Op>]) -> Result<Self, String> {
+    fn new(model: &'a M, calls: &'a [Call<M::Op>]) -> Result<Self, String> {
         let mut search = Search {
+            model,
             calls,
             ends: Vec::new(),
             rank: vec![usize::MAX; calls.len()],
@@ -215,7 +199,7 @@ impl<'a, M: Model> Search<'a, M> {
             classes: classes(calls),
             free: Vec::new(),
             traffic: BTreeMap::new(),
-            knows_ways: calls.iter().all(|c| M::looks(&c.op) || M::gives(&c.op).is_some()),
+            knows_ways: calls.iter().all(|c| model.looks(&c.op) || model.gives(&c.op).is_some()),
             used: Vec::new(),
             used_ids: BTreeMap::new(),
             steps: Cell::new(0),
@@ -224,20 +208,20 @@ impl<'a, M: Model> Search<'a, M> {
         let ends = std::mem::take(&mut search.ends);
         for &c in &ends {
             let op = &calls[c].op;
-            if let Some(state) = M::needs(op) {
+            if let Some(state) = model.needs(op) {
                 search.traffic.entry(state).or_default().needed_by.push(c);
             }
-            if let Some(state) = M::gives(op) {
+            if let Some(state) = model.gives(op) {
                 search.traffic.entry(state).or_default().given_by.push(c);
             }
         }
         search.ends = ends;
         for (k, class) in search.classes.iter().enumerate() {
-            match M::needs(&class.op) {
+            match model.needs(&class.op) {
                 Some(state) => search.traffic.entry(state).or_default().awaited_by_classes.push(k),
                 None => search.free.push(k),
             }
-            if let Some(state) = M::gives(&class.op) {
+            if let Some(state) = model.gives(&class.op) {
                 search.traffic.entry(state).or_default().given_by_classes.push(k);
             }
         }
@@ -250,7 +234,8 @@ impl<'a, M: Model> Search<'a, M> {
             self.calls
                 .iter()
                 .enumerate()
-                .filter_map(|(c, call)| Some((c, call, call.end?)))
+                .filter(|(_, call)| call.ended())
+                .map(|(c, call)| (c, call, call.end))
         };
         let begins = definite().map(|(c, call, _)| (call.begin, c, false));
         let mut events: Vec<_> = begins.chain(definite().map(|(c, _, end)| (end, c, true))).collect();
@@ -288,13 +273,13 @@ impl<'a, M: Model> Search<'a, M> {
         1 << self.slot[call]
     }
 
-    fn step(&self, state: M::State, op: &M::Op) -> Option<M::State> {
+    fn step(&self, state: u32, op: &M::Op) -> Option<u32> {
         self.steps.set(self.steps.get() + 1);
-        M::step(state, op)
+        self.model.step(state, op)
     }
 
     /// Lets calls that only look take effect, and passes ends, for as long as that goes; whether all ends are passed.
-    fn settle(&self, node: &mut Node<M::State>, order: &mut Vec<usize>) -> bool {
+    fn settle(&self, node: &mut Node, order: &mut Vec<usize>) -> bool {
         loop {
             if node.passed == self.ends.len() {
                 return true;
@@ -302,7 +287,7 @@ impl<'a, M: Model> Search<'a, M> {
             for i in 0..self.windows[node.passed].len() {
                 let call = self.windows[node.passed][i];
                 let op = &self.calls[call].op;
-                if node.open & self.bit(call) == 0 && M::looks(op) && self.step(node.state, op).is_some() {
+                if node.open & self.bit(call) == 0 && self.model.looks(op) && self.step(node.state, op).is_some() {
                     node.open |= self.bit(call);
                     node.lent = None;
                     order.push(call);
@@ -318,16 +303,16 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// The classes that are possible in one state only, and that is `state`.
-    fn awaiting(&self, state: M::State) -> &[usize] {
+    fn awaiting(&self, state: u32) -> &[usize] {
         self.traffic.get(&state).map_or(&[], |t| &t.awaited_by_classes)
     }
 
-    fn choices(&self, node: &Node<M::State>) -> usize {
+    fn choices(&self, node: &Node) -> usize {
         self.windows[node.passed].len() + self.awaiting(node.state).len() + self.free.len()
     }
 
     /// The node to which a choice leads, with the call that takes effect; `None` where it may not, or need not be tried.
-    fn choose(&mut self, node: &Node<M::State>, choice: usize) -> Option<(Node<M::State>, usize)> {
+    fn choose(&mut self, node: &Node, choice: usize) -> Option<(Node, usize)> {
         let window = &self.windows[node.passed];
         if let Some(&call) = window.get(choice) {
             return self.take_open(node, call);
@@ -338,10 +323,10 @@ impl<'a, M: Model> Search<'a, M> {
         self.take_crashed(node, class.unwrap_or_else(|| self.free[crashed - awaiting.len()]))
     }
 
-    fn take_open(&self, node: &Node<M::State>, call: usize) -> Option<(Node<M::State>, usize)> {
+    fn take_open(&self, node: &Node, call: usize) -> Option<(Node, usize)> {
         let op = &self.calls[call].op;
         // What only looks and did not take effect in `settle` cannot.
-        if node.open & self.bit(call) != 0 || M::looks(op) {
+        if node.open & self.bit(call) != 0 || self.model.looks(op) {
             return None;
         }
         let state = self.step(node.state, op)?;
@@ -357,7 +342,7 @@ impl<'a, M: Model> Search<'a, M> {
         (!self.strands(node.state, &next)).then_some((next, call))
     }
 
-    fn take_crashed(&mut self, node: &Node<M::State>, k: usize) -> Option<(Node<M::State>, usize)> {
+    fn take_crashed(&mut self, node: &Node, k: usize) -> Option<(Node, usize)> {
         let used = self.used[node.used][k] as usize;
         if !self.has_begun(node, k, used) {
             return None;
@@ -385,25 +370,25 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Whether class `k` has a call that has begun, beyond the first `used`.
-    fn has_begun(&self, node: &Node<M::State>, k: usize, used: usize) -> bool {
+    fn has_begun(&self, node: &Node, k: usize, used: usize) -> bool {
         let end = self.calls[self.ends[node.passed]].end;
         let next = self.classes[k].calls.get(used);
-        next.is_some_and(|c| Some(self.calls[*c].begin) < end)
+        next.is_some_and(|c| self.calls[*c].begin < end)
     }
 
     /// Whether `op` leads from `before` to `state` as well, so that the crashed call between them can be left out.
-    fn is_the_same_without(&self, before: M::State, op: &M::Op, state: M::State) -> bool {
+    fn is_the_same_without(&self, before: u32, op: &M::Op, state: u32) -> bool {
         self.step(before, op) == Some(state)
     }
 
     /// Whether the crashed call may as well come after `op`.
-    fn commutes(&self, before: M::State, lender: usize, op: &M::Op, state: M::State) -> bool {
+    fn commutes(&self, before: u32, lender: usize, op: &M::Op, state: u32) -> bool {
         let lent = &self.classes[lender].op;
-        M::step(before, op).and_then(|between| M::step(between, lent)) == Some(state)
+        self.model.step(before, op).and_then(|between| self.model.step(between, lent)) == Some(state)
     }
 
     /// Whether some call can be the one that needs class `k` to lead from the node to `state`.
-    fn is_needed(&self, node: &Node<M::State>, k: usize, state: M::State) -> bool {
+    fn is_needed(&self, node: &Node, k: usize, state: u32) -> bool {
         let needs = |op: &M::Op| {
             self.step(state, op).is_some_and(|then| {
                 !self.is_the_same_without(node.state, op, then) && !self.commutes(node.state, k, op, then)
@@ -419,7 +404,7 @@ impl<'a, M: Model> Search<'a, M> {
             // What overwrites everything needs nothing.
             let used = self.used[node.used][j] as usize + usize::from(j == k);
             let op = &self.classes[j].op;
-            !M::overwrites(op)
+            !self.model.overwrites(op)
                 && self.has_begun(node, j, used)
                 && self
                     .step(state, op)
@@ -431,7 +416,7 @@ impl<'a, M: Model> Search<'a, M> {
 /// The crashed calls, those that do the same together. Those that only look are left out.
 fn classes<O: Ord + Clone>(calls: &[Call<O>]) -> Vec<Class<O>> {
     let mut by_op: BTreeMap<&O, Vec<usize>> = BTreeMap::new();
-    for (c, call) in calls.iter().enumerate().filter(|(_, call)| call.end.is_none()) {
+    for (c, call) in calls.iter().enumerate().filter(|(_, call)| !call.ended()) {
         by_op.entry(&call.op).or_default().push(c);
     }
     let class = |(op, mut of): (&O, Vec<usize>)| {

@@ -1,7 +1,8 @@
 //! The search against a naive one, which tries every order; and what keeps it small.
-use super::register::{Register, RegisterOp, merge_unseen};
-use super::search::{Budget, Call, Found, search};
-use super::{BUDGET, Model};
+use super::register::{NOTHING, Register, RegisterOp, merge_unseen};
+use super::BUDGET;
+use super::model::{Call, Model, NEVER};
+use super::search::{Budget, Found, search};
 use crate::tests::model::Chance;
 use RegisterOp::{Cas, Differs, Read, Set};
 
@@ -15,23 +16,25 @@ enum MutexOp {
 }
 
 impl Model for Mutex {
-    type State = bool;
     type Op = MutexOp;
-    fn step(held: bool, op: &MutexOp) -> Option<bool> {
-        let acquires = *op == MutexOp::Acquire;
+    fn start(&self) -> u32 {
+        0
+    }
+    fn step(&self, held: u32, op: &MutexOp) -> Option<u32> {
+        let acquires = u32::from(*op == MutexOp::Acquire);
         (held != acquires).then_some(acquires)
     }
-    fn looks(_: &MutexOp) -> bool {
+    fn looks(&self, _: &MutexOp) -> bool {
         false
     }
-    fn overwrites(_: &MutexOp) -> bool {
+    fn overwrites(&self, _: &MutexOp) -> bool {
         false
     }
-    fn needs(op: &MutexOp) -> Option<bool> {
-        Some(*op == MutexOp::Release)
+    fn needs(&self, op: &MutexOp) -> Option<u32> {
+        Some(u32::from(*op == MutexOp::Release))
     }
-    fn gives(op: &MutexOp) -> Option<bool> {
-        Some(*op == MutexOp::Acquire)
+    fn gives(&self, op: &MutexOp) -> Option<u32> {
+        Some(u32::from(*op == MutexOp::Acquire))
     }
 }
 
@@ -40,56 +43,61 @@ struct Counter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum CounterOp {
-    Add(u8),
-    Is(u8),
+    Add(u32),
+    Is(u32),
 }
 
 impl Model for Counter {
-    type State = u8;
     type Op = CounterOp;
-    fn step(sum: u8, op: &CounterOp) -> Option<u8> {
+    fn start(&self) -> u32 {
+        0
+    }
+    fn step(&self, sum: u32, op: &CounterOp) -> Option<u32> {
         match *op {
             CounterOp::Add(n) => Some(sum + n),
             CounterOp::Is(n) => (sum == n).then_some(sum),
         }
     }
-    fn looks(op: &CounterOp) -> bool {
+    fn looks(&self, op: &CounterOp) -> bool {
         matches!(op, CounterOp::Is(_))
     }
-    fn overwrites(_: &CounterOp) -> bool {
+    fn overwrites(&self, _: &CounterOp) -> bool {
         false
     }
-    fn needs(op: &CounterOp) -> Option<u8> {
+    fn needs(&self, op: &CounterOp) -> Option<u32> {
         match *op {
             CounterOp::Is(n) => Some(n),
             CounterOp::Add(_) => None,
         }
     }
-    fn gives(_: &CounterOp) -> Option<u8> {
+    fn gives(&self, _: &CounterOp) -> Option<u32> {
         None
     }
 }
 
 /// Tries every order.
-fn naive<M: Model>(calls: &[Call<M::Op>], left: u32, state: M::State) -> bool {
+fn naive<M: Model>(model: &M, calls: &[Call<M::Op>], left: u32, state: u32) -> bool {
     let open = |c: &usize| left & (1 << c) != 0;
     let left_calls: Vec<usize> = (0..calls.len()).filter(open).collect();
-    let Some(first_end) = left_calls.iter().filter_map(|c| calls[*c].end).min() else {
+    let Some(first_end) = left_calls.iter().map(|c| calls[*c].end).filter(|end| *end != NEVER).min() else {
         return true;
     };
     let may = left_calls.into_iter().filter(|c| calls[*c].begin < first_end);
-    let then = |c: usize| M::step(state, &calls[c].op).is_some_and(|next| naive::<M>(calls, left & !(1 << c), next));
+    let then = |c: usize| {
+        let next = model.step(state, &calls[c].op);
+        next.is_some_and(|next| naive(model, calls, left & !(1 << c), next))
+    };
     may.into_iter().any(then)
 }
 
 /// Random calls: up to seven, some of which crash.
 fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Call<O>> {
-    let calls = 1 + chance.below(7);
+    let calls = 1 + chance.below(7) as u32;
     // Every place of a history is one event's.
     let call = |n| {
-        let begin = chance.below(1000) * 20 + 2 * n;
+        let begin = chance.below(1000) as u32 * 20 + 2 * n;
         let crashes = chance.below(10) < 3;
-        let end = (!crashes).then(|| begin + 1 + 20 * chance.below(400));
+        let end = if crashes { NEVER } else { begin + 1 + 20 * chance.below(400) as u32 };
         Call {
             op: op(chance, crashes),
             begin,
@@ -100,32 +108,33 @@ fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Ca
 }
 
 /// An order must hold what ended and nothing twice, respect real time, and be possible.
-fn verify<M: Model>(calls: &[Call<M::Op>], order: &[usize], mut state: M::State) {
+fn verify<M: Model>(model: &M, calls: &[Call<M::Op>], order: &[usize]) {
+    let mut state = model.start();
     let mut latest_begin = 0;
     for c in order {
         assert!(
-            calls[*c].end.is_none_or(|end| latest_begin < end),
+            latest_begin < calls[*c].end,
             "{calls:?} {order:?}"
         );
         latest_begin = latest_begin.max(calls[*c].begin);
-        state = M::step(state, &calls[*c].op).unwrap_or_else(|| panic!("{calls:?} {order:?}"));
+        state = model.step(state, &calls[*c].op).unwrap_or_else(|| panic!("{calls:?} {order:?}"));
     }
     let mut once = order.to_vec();
     once.sort_unstable();
     once.dedup();
     assert_eq!(once.len(), order.len());
-    assert!((0..calls.len()).all(|c| calls[c].end.is_none() || once.binary_search(&c).is_ok()));
+    assert!((0..calls.len()).all(|c| !calls[c].ended() || once.binary_search(&c).is_ok()));
 }
 
 /// Compares the two over `cases` random histories; how many fit an order.
-fn compare<M: Model>(cases: u64, start: M::State, op: impl Fn(&mut Chance, bool) -> M::Op + Copy) -> u64 {
+fn compare<M: Model>(model: &M, cases: u64, op: impl Fn(&mut Chance, bool) -> M::Op + Copy) -> u64 {
     let mut valid = 0;
     for seed in 0..cases {
         let calls = random(&mut Chance(seed), op);
-        let expected = naive::<M>(&calls, (1 << calls.len()) - 1, start);
-        match search::<M>(&calls, start, BUDGET) {
+        let expected = naive(model, &calls, (1 << calls.len()) - 1, model.start());
+        match search(model, &calls, BUDGET) {
             Found::Order(order) => {
-                verify::<M>(&calls, &order, start);
+                verify(model, &calls, &order);
                 assert!(expected, "seed {seed}: an order of {calls:?}");
                 valid += 1;
             }
@@ -137,12 +146,12 @@ fn compare<M: Model>(cases: u64, start: M::State, op: impl Fn(&mut Chance, bool)
 }
 
 fn register_op(chance: &mut Chance, crashes: bool) -> RegisterOp {
-    let value = |chance: &mut Chance| Some(chance.below(4)).filter(|v| *v > 0);
+    let value = |chance: &mut Chance| chance.below(4) as u32;
     match chance.below(if crashes { 2 } else { 5 }) {
-        0 => Set(1 + chance.below(3)),
+        0 => Set(1 + chance.below(3) as u32),
         1 => Cas {
             from: value(chance),
-            to: 1 + chance.below(3),
+            to: 1 + chance.below(3) as u32,
         },
         2 => Differs(value(chance)),
         _ => Read(value(chance)),
@@ -151,19 +160,19 @@ fn register_op(chance: &mut Chance, crashes: bool) -> RegisterOp {
 
 #[test]
 fn the_search_agrees_with_trying_every_order() {
-    let valid = compare::<Register>(60_000, None, register_op);
+    let valid = compare(&Register, 60_000, register_op);
     assert!((10_000..50_000).contains(&valid), "{valid}");
     let mutex = |chance: &mut Chance, _| match chance.below(2) {
         0 => MutexOp::Acquire,
         _ => MutexOp::Release,
     };
-    let valid = compare::<Mutex>(30_000, false, mutex);
+    let valid = compare(&Mutex, 30_000, mutex);
     assert!((3_000..27_000).contains(&valid), "{valid}");
     let counter = |chance: &mut Chance, crashes| match chance.below(if crashes { 1 } else { 2 }) {
-        0 => CounterOp::Add(1 + chance.below(2) as u8),
-        _ => CounterOp::Is(chance.below(5) as u8),
+        0 => CounterOp::Add(1 + chance.below(2) as u32),
+        _ => CounterOp::Is(chance.below(5) as u32),
     };
-    let valid = compare::<Counter>(30_000, 0, counter);
+    let valid = compare(&Counter, 30_000, counter);
     assert!((3_000..27_000).contains(&valid), "{valid}");
 }
 
@@ -173,7 +182,7 @@ fn merging_what_nobody_saw_changes_no_verdict() {
         let calls = random(&mut Chance(seed), register_op);
         let mut merged = calls.clone();
         merge_unseen(&mut merged);
-        let found = |calls: &[Call<RegisterOp>]| matches!(search::<Register>(calls, None, BUDGET), Found::Order(_));
+        let found = |calls: &[Call<RegisterOp>]| matches!(search(&Register, calls, BUDGET), Found::Order(_));
         assert_eq!(found(&calls), found(&merged), "seed {seed}: {calls:?}");
     }
 }
@@ -182,38 +191,38 @@ fn merging_what_nobody_saw_changes_no_verdict() {
 fn recorded(seed: u64, clients: usize, operations: u64, crash: u64) -> Vec<Call<RegisterOp>> {
     let chance = &mut Chance(seed);
     // Each client: its call, and when it takes effect, if it does.
-    type Busy = (Call<RegisterOp>, Option<u64>, u64);
+    type Busy = (Call<RegisterOp>, Option<u32>, u32);
     let mut busy: Vec<Option<Busy>> = (0..clients).map(|_| None).collect();
-    let mut late: Vec<(u64, RegisterOp)> = Vec::new();
-    let (mut state, mut calls, mut values) = (None, Vec::new(), 0);
+    let mut late: Vec<(u32, RegisterOp)> = Vec::new();
+    let (mut state, mut calls, mut values) = (NOTHING, Vec::new(), 0);
     let mut now = 0;
     while (calls.len() as u64) < operations {
         now += 1;
         let due: Vec<_> = late.extract_if(.., |(at, _)| *at <= now).collect();
         for (_, op) in due {
-            state = Register::step(state, &op).unwrap_or(state);
+            state = Register.step(state, &op).unwrap_or(state);
         }
         let client = chance.below(clients as u64) as usize;
         match busy[client].take() {
             None => {
                 values += 1;
-                let (from, to) = (state.filter(|_| chance.below(4) > 0), values);
-                let op = [Read(None), Read(None), Set(to), Cas { from, to }][chance.below(4) as usize];
-                if !Register::looks(&op) && chance.below(crash) == 0 {
+                let (from, to) = (if chance.below(4) > 0 { state } else { NOTHING }, values);
+                let op = [Read(NOTHING), Read(NOTHING), Set(to), Cas { from, to }][chance.below(4) as usize];
+                if !Register.looks(&op) && chance.below(crash) == 0 {
                     calls.push(Call {
                         op,
                         begin: now,
-                        end: None,
+                        end: NEVER,
                     });
                     if chance.below(2) == 0 {
-                        late.push((now + chance.below(2000), op));
+                        late.push((now + chance.below(2000) as u32, op));
                     }
                 } else {
                     busy[client] = Some((
                         Call {
                             op,
                             begin: now,
-                            end: None,
+                            end: NEVER,
                         },
                         Some(now),
                         0,
@@ -226,11 +235,11 @@ fn recorded(seed: u64, clients: usize, operations: u64, crash: u64) -> Vec<Call<
                     Cas { from, .. } if state != from => Differs(from),
                     op => op,
                 };
-                state = Register::step(state, &call.op).expect("it was chosen so");
+                state = Register.step(state, &call.op).expect("it was chosen so");
                 busy[client] = Some((call, None, 0));
             }
             Some((mut call, None, _)) => {
-                call.end = Some(now);
+                call.end = now;
                 calls.push(call);
             }
         }
@@ -240,7 +249,7 @@ fn recorded(seed: u64, clients: usize, operations: u64, crash: u64) -> Vec<Call<
         busy.into_iter()
             .flatten()
             .map(|(call, ..)| call)
-            .filter(|c| !Register::looks(&c.op)),
+            .filter(|c| !Register.looks(&c.op)),
     );
     merge_unseen(&mut calls);
     calls
@@ -250,16 +259,16 @@ fn recorded(seed: u64, clients: usize, operations: u64, crash: u64) -> Vec<Call<
 fn long_histories_with_many_unknown_writes_are_decided() {
     for seed in 0..10 {
         let mut calls = recorded(seed, 6, 10_000, 12);
-        let crashed = calls.iter().filter(|c| c.end.is_none()).count();
+        let crashed = calls.iter().filter(|c| !c.ended()).count();
         assert!(crashed > 300, "{crashed}");
-        let found = search::<Register>(&calls, None, BUDGET);
+        let found = search(&Register, &calls, BUDGET);
         assert!(matches!(found, Found::Order(_)), "seed {seed}");
         // A value that was read long after another had been read.
         let reads: Vec<usize> = (0..calls.len()).filter(|c| matches!(calls[*c].op, Read(_))).collect();
         let (early, late) = (reads[reads.len() / 2], reads[reads.len() / 2 + 40]);
         assert_ne!(calls[early].op, calls[late].op, "seed {seed}");
         calls[late].op = calls[early].op;
-        match search::<Register>(&calls, None, BUDGET) {
+        match search(&Register, &calls, BUDGET) {
             Found::None => {}
             Found::Unknown(why) => panic!("seed {seed}: {why}"),
             Found::Order(_) => panic!("seed {seed}: an order with an old value"),
@@ -274,7 +283,7 @@ fn what_is_too_much_ends_as_unknown() {
         steps: 1000,
     };
     let calls = recorded(1, 6, 1000, 10);
-    let found = search::<Register>(&calls, None, nothing);
+    let found = search(&Register, &calls, nothing);
     assert!(
         matches!(&found, Found::Unknown(why) if why.contains("budget")),
         "{found:?}"
@@ -283,9 +292,9 @@ fn what_is_too_much_ends_as_unknown() {
         .map(|n| Call {
             op: Set(n),
             begin: n,
-            end: Some(1000 + n),
+            end: 1000 + n,
         })
         .collect();
-    let found = search::<Register>(&many, None, BUDGET);
+    let found = search(&Register, &many, BUDGET);
     assert!(matches!(&found, Found::Unknown(why) if why.contains("64")), "{found:?}");
 }

@@ -8,6 +8,7 @@
 //! - [`action`]: the primitive changes that a nemesis asks of an environment, and the proof that comes back;
 //! - [`disk`]: how a disk fault is ordered of whatever stands between a process and its disk;
 //! - [`event`] and [`history`]: what was recorded, as JSON Lines;
+//! - [`formats`]: histories of operations, whoever recorded them, in the forms of others;
 //! - [`plan`], [`hosts`], [`system`], [`promise`]: the experiment, on which machines, what is deployed in it, and what
 //!   that promises;
 //! - [`verdict`]: what a checker says, with its evidence;
@@ -24,6 +25,7 @@ pub mod checker;
 pub mod deploy;
 pub mod disk;
 pub mod event;
+pub mod formats;
 pub mod generator;
 pub mod history;
 pub mod hosts;

@@ -1,0 +1,56 @@
+//! Histories of operations, whoever recorded them.
+//!
+//! A model (register, lock, queue, ...) judges operations and nothing else: who asked, what was asked of which object,
+//! how it ended. That is what [`OpEvent`] holds, in the words of Jepsen's histories, and every format is read into it
+//! and written from it. What it says is taken as it stands; what it means is a model's business.
+//!
+//! Readers go event by event in memory bounded by the longest line (or, in EDN, the deepest nesting), and name the first
+//! line that is malformed.
+use crate::event::Kind;
+use crate::time::Nanos;
+
+/// What is asked or answered, as histories write it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// `nil`, `null`.
+    #[default]
+    Nil,
+    /// `true`, `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A string, or a keyword or symbol by its name.
+    Text(Box<str>),
+    /// A vector, list or set, in order of writing.
+    List(Vec<Value>),
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Speaker {
+    /// A logically single-threaded client.
+    Client(i64),
+    /// A nemesis, a host, control: no client, and no operation.
+    Other(Box<str>),
+}
+
+/// One event of a history of operations: an invocation, or how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpEvent {
+    /// Where it stands in its source, from 1; 0 where there is none.
+    pub line: u64,
+    /// Since the recording began, if it says.
+    pub time: Option<Nanos>,
+    /// Who.
+    pub process: Speaker,
+    /// Begin, or how it ended.
+    pub kind: Kind,
+    /// What is done: `read`, `write`, `cas`, `acquire`, ...
+    pub f: Box<str>,
+    /// On which of many objects, if the format tells it apart from the value.
+    pub key: Option<Value>,
+    /// What is written or compared; in a completion what was read.
+    pub value: Value,
+    /// Why it failed or is unknown.
+    pub error: Option<Box<str>>,
+}
