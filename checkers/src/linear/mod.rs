@@ -10,9 +10,8 @@
 //! control records a call before it asks and an answer after it got it, so its intervals hold the real ones.
 //!
 //! [`search`] is for any [`Model`]; the register's is in [`register`]. Where the budget runs out the verdict is unknown.
-mod model;
+pub mod model;
 mod reach;
-mod register;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ use crate::agreement::names;
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
 use model::{Call, Model, NEVER};
-use register::{NOTHING, Register, RegisterOp};
+use crate::models::register::{self, NOTHING, Register, RegisterOp};
 use search::{Budget, Found, search};
 use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Process, Verdict};
 use std::collections::{BTreeMap, BTreeSet};

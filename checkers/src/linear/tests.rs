@@ -1,5 +1,5 @@
 //! The search against a naive one, which tries every order; and what keeps it small.
-use super::register::{NOTHING, Register, RegisterOp, merge_unseen};
+use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use super::BUDGET;
 use super::model::{Call, Model, NEVER};
 use super::search::{Budget, Found, search};

@@ -1,5 +1,5 @@
 //! A register that is read, set, and set if it holds what was expected.
-use super::model::{Call, Model};
+use crate::linear::model::{Call, Model};
 use std::collections::BTreeSet;
 
 /// What it holds, numbered by [`Values`](super::Values).
