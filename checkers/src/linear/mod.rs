@@ -12,15 +12,15 @@
 //! [`search`] is for any [`Model`]; the register's is in [`register`]. Where the budget runs out the verdict is unknown.
 pub mod model;
 mod reach;
-mod search;
+pub(crate) mod search;
 #[cfg(test)]
 mod tests;
 
 use crate::agreement::names;
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
-use model::{Call, Model, NEVER};
 use crate::models::register::{self, NOTHING, Register, RegisterOp};
+use model::{Call, Model, NEVER};
 use search::{Budget, Found, search};
 use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Process, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,7 +184,10 @@ fn explain(shortest: &Shortest, operations: &[Operation], values: &Values) -> An
         .filter(|(c, o)| *c != shortest.at && !placed.contains(c) && o.answered.is_some() && Some(o.asked.index) < end);
     for (_, other) in open.take(TOLD) {
         told.push(*other);
-        story.push(format!("This was open then, and does not help: {}.", other.tell(values)));
+        story.push(format!(
+            "This was open then, and does not help: {}.",
+            other.tell(values)
+        ));
     }
     let proof: Vec<Mark> = told
         .iter()
@@ -206,7 +209,9 @@ impl Operation {
             (RegisterOp::Set(value), Some(_)) => format!("{host} set {}", shown(value)),
             (RegisterOp::Cas { from, to }, Some(_)) => format!("{host} set {} in place of {}", shown(to), shown(from)),
             (RegisterOp::Set(value), None) => format!("{host} may have set {}", shown(value)),
-            (RegisterOp::Cas { from, to }, None) => format!("{host} may have set {} in place of {}", shown(to), shown(from)),
+            (RegisterOp::Cas { from, to }, None) => {
+                format!("{host} may have set {} in place of {}", shown(to), shown(from))
+            }
         }
     }
 

@@ -384,7 +384,10 @@ impl<'a, M: Model> Search<'a, M> {
     /// Whether the crashed call may as well come after `op`.
     fn commutes(&self, before: u32, lender: usize, op: &M::Op, state: u32) -> bool {
         let lent = &self.classes[lender].op;
-        self.model.step(before, op).and_then(|between| self.model.step(between, lent)) == Some(state)
+        self.model
+            .step(before, op)
+            .and_then(|between| self.model.step(between, lent))
+            == Some(state)
     }
 
     /// Whether some call can be the one that needs class `k` to lead from the node to `state`.

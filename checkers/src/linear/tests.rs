@@ -1,8 +1,8 @@
 //! The search against a naive one, which tries every order; and what keeps it small.
-use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use super::BUDGET;
 use super::model::{Call, Model, NEVER};
 use super::search::{Budget, Found, search};
+use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use crate::tests::model::Chance;
 use RegisterOp::{Cas, Differs, Read, Set};
 
@@ -79,7 +79,12 @@ impl Model for Counter {
 fn naive<M: Model>(model: &M, calls: &[Call<M::Op>], left: u32, state: u32) -> bool {
     let open = |c: &usize| left & (1 << c) != 0;
     let left_calls: Vec<usize> = (0..calls.len()).filter(open).collect();
-    let Some(first_end) = left_calls.iter().map(|c| calls[*c].end).filter(|end| *end != NEVER).min() else {
+    let Some(first_end) = left_calls
+        .iter()
+        .map(|c| calls[*c].end)
+        .filter(|end| *end != NEVER)
+        .min()
+    else {
         return true;
     };
     let may = left_calls.into_iter().filter(|c| calls[*c].begin < first_end);
@@ -97,7 +102,11 @@ fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Ca
     let call = |n| {
         let begin = chance.below(1000) as u32 * 20 + 2 * n;
         let crashes = chance.below(10) < 3;
-        let end = if crashes { NEVER } else { begin + 1 + 20 * chance.below(400) as u32 };
+        let end = if crashes {
+            NEVER
+        } else {
+            begin + 1 + 20 * chance.below(400) as u32
+        };
         Call {
             op: op(chance, crashes),
             begin,
@@ -112,12 +121,11 @@ fn verify<M: Model>(model: &M, calls: &[Call<M::Op>], order: &[usize]) {
     let mut state = model.start();
     let mut latest_begin = 0;
     for c in order {
-        assert!(
-            latest_begin < calls[*c].end,
-            "{calls:?} {order:?}"
-        );
+        assert!(latest_begin < calls[*c].end, "{calls:?} {order:?}");
         latest_begin = latest_begin.max(calls[*c].begin);
-        state = model.step(state, &calls[*c].op).unwrap_or_else(|| panic!("{calls:?} {order:?}"));
+        state = model
+            .step(state, &calls[*c].op)
+            .unwrap_or_else(|| panic!("{calls:?} {order:?}"));
     }
     let mut once = order.to_vec();
     once.sort_unstable();

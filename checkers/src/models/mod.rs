@@ -7,24 +7,65 @@
 //! A process that is told of two invocations without a completion between them has crashed the first.
 //!
 //! **Parts.** Objects that do not touch each other are judged apart (Herlihy and Wing, 1990, theorem 1: a history is
-//! linearizable if and only if each object's part is): one part for each key.
+//! linearizable if and only if each object's part is): one part for each key. [`gather`] makes them, in one pass.
 //!
 //! **Judging.** Where a linear algorithm applies ([`Reading::quick`]) it decides; else the engines of
-//! [`linear`](crate::linear) do, within a budget.
+//! [`linear`](crate::linear) do, within a budget. [`prepared`] holds the parts of a history so that each can be judged
+//! on a thread of its own; this crate starts none.
+mod engines;
+mod gather;
+mod kind;
+mod prepared;
 pub mod register;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use engines::Budget;
+pub use gather::{Gathering, Source};
+pub use kind::Kind;
+pub use prepared::{PartJudgement, Prepared};
 
 use crate::linear::model::{Call, Model};
 use splitbrain_core::Validity;
-use splitbrain_core::formats::Value;
+use splitbrain_core::formats::{OpEvent, Value};
 
 /// How a comparison that failed is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailedCas {
-    /// It saw that the value was not the expected one.
+    /// It saw that the value was not the expected one, if it gives no reason or `mismatch`.
     #[default]
     Observe,
     /// It says nothing (Knossos).
     Ignore,
+}
+
+/// What of a model can be chosen, and how a history is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// See there.
+    pub failed_cas: FailedCas,
+    /// How many may hold a semaphore at once.
+    pub permits: u32,
+    /// How often its holder may hold a reentrant mutex.
+    pub depth: u32,
+    /// Whether values are pairs of a key and a value, as jepsen.independent writes them, where an event has no key of
+    /// its own. The models that are maps take them so in any case.
+    pub keyed: bool,
+    /// Whether operations with names that the model does not know are left out; else they are an error.
+    pub skip_others: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            failed_cas: FailedCas::default(),
+            permits: 2,
+            depth: 2,
+            keyed: false,
+            skip_others: false,
+        }
+    }
 }
 
 /// How an operation ended.
@@ -38,13 +79,18 @@ pub enum Ending<'a> {
     Unknown,
 }
 
-/// How operations become calls of a model.
-pub trait Reading {
+/// How operations become calls of a model. There is one for each part, so that values can be numbered densely.
+pub trait Reading: Send + Sync {
     /// Of which.
-    type Model: Model;
+    type Model: Model<Op: Send + Sync>;
 
-    /// The call that an operation is, or `None` if it says nothing. An error is a fragment in words: what is no
-    /// operation of this model, and what would be.
+    /// The names of its operations, with their aliases.
+    fn ops() -> &'static [&'static str]
+    where
+        Self: Sized;
+
+    /// The call that an operation with one of these names is, or `None` if it says nothing. An error is a fragment in
+    /// words: which value cannot be, and what would be one.
     fn call(
         &mut self,
         process: i64,
@@ -53,10 +99,14 @@ pub trait Reading {
         ending: Ending,
     ) -> Result<Option<<Self::Model as Model>::Op>, String>;
 
-    /// The object, once all operations were read.
-    fn model(&self) -> &Self::Model;
+    /// The object, once all operations were read. Those that number states as they meet them begin anew.
+    fn model(&self) -> Self::Model;
 
-    /// A linear algorithm's word, where its conditions hold; `calls` are in the order of their beginnings.
+    /// Makes one of what no call can tell apart, once all operations were read.
+    fn simplify(&self, _calls: &mut [Call<<Self::Model as Model>::Op>]) {}
+
+    /// A linear algorithm's word, where its conditions hold; `calls` are in the order of their beginnings, and those
+    /// that crashed and only look are left out. Places are mostly dense: below twice the number of operations.
     fn quick(&self, _calls: &[Call<<Self::Model as Model>::Op>]) -> Option<Quick> {
         None
     }
@@ -70,7 +120,7 @@ pub trait Reading {
 pub struct Quick {
     /// The algorithm: `zones`.
     pub by: &'static str,
-    /// Empty if the history fits the model; else calls, by their places, of which no order works.
+    /// Empty if the history fits the model; else calls, by their places in the slice, of which no order works.
     pub culprits: Vec<u32>,
 }
 
@@ -87,4 +137,27 @@ pub struct Judgement {
     pub operations: u64,
     /// See above.
     pub unanswered: u64,
+}
+
+/// Reads a whole history. Events that clients did not make are left out. An error is a fragment that names the line.
+pub fn prepare(kind: Kind, events: impl IntoIterator<Item = OpEvent>, options: &Options) -> Result<Prepared, String> {
+    let mut gathering = kind.gathering(options);
+    for event in events {
+        gathering.event(event)?;
+    }
+    Ok(gathering.finish())
+}
+
+/// Reads and judges a whole history, part by part. `stop` is asked now and then whether to give up.
+pub fn judge(
+    kind: Kind,
+    events: impl IntoIterator<Item = OpEvent>,
+    options: &Options,
+    budget: Budget,
+    stop: &dyn Fn() -> bool,
+) -> Result<Judgement, String> {
+    let prepared = prepare(kind, events, options)?;
+    let parts = (0..prepared.parts()).map(|part| prepared.judge(part, budget, stop));
+    let parts: Vec<PartJudgement> = parts.collect();
+    Ok(prepared.merge(&parts))
 }

@@ -1,24 +1,36 @@
 //! A register that is read, set, and set if it holds what was expected.
+//!
+//! Operations: `read` (answers the value), `write` of a value, and `cas` of a pair [expected new]. It holds nil at first;
+//! values are anything. A `cas` that failed saw another value, if its failure has no reason or the reason is `mismatch`,
+//! and if [`FailedCas`] says so; every other failure says that nothing happened.
+use super::prepared::shown;
+use super::values::Values;
+use super::{Ending, FailedCas, Reading};
 use crate::linear::model::{Call, Model};
+use splitbrain_core::formats::Value as Written;
 use std::collections::BTreeSet;
 
-/// What it holds, numbered by [`Values`](super::Values).
-pub(crate) type Value = u32;
+/// What it holds, numbered as it is met.
+pub type Value = u32;
 /// Nothing, as at first.
-pub(crate) const NOTHING: Value = 0;
+pub const NOTHING: Value = 0;
 /// Stands for every value that no call reads or expects.
-pub(crate) const UNSEEN: Value = u32::MAX;
+pub const UNSEEN: Value = u32::MAX;
 
 /// A call that took effect, or may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum RegisterOp {
+pub enum RegisterOp {
     /// It held this.
     Read(Value),
     /// It did not hold this: a comparison that failed.
     Differs(Value),
+    /// Whatever it held, now it holds this.
     Set(Value),
+    /// It held the one, and now it holds the other.
     Cas {
+        /// What it held.
         from: Value,
+        /// What it holds.
         to: Value,
     },
 }
@@ -26,7 +38,7 @@ pub(crate) enum RegisterOp {
 use RegisterOp::{Cas, Differs, Read, Set};
 
 /// See the module.
-pub(crate) struct Register;
+pub struct Register;
 
 impl Model for Register {
     type Op = RegisterOp;
@@ -80,6 +92,71 @@ pub(crate) fn merge_unseen(calls: &mut [Call<RegisterOp>]) {
             && !seen.contains(to)
         {
             *to = UNSEEN;
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct RegisterReading {
+    failed_cas: FailedCas,
+    values: Values,
+}
+
+impl RegisterReading {
+    pub fn new(failed_cas: FailedCas) -> RegisterReading {
+        RegisterReading {
+            failed_cas,
+            values: Values::new(),
+        }
+    }
+}
+
+impl Reading for RegisterReading {
+    type Model = Register;
+
+    fn ops() -> &'static [&'static str] {
+        &["read", "write", "cas"]
+    }
+
+    fn call(&mut self, _process: i64, f: &str, asked: &Written, ending: Ending) -> Result<Option<RegisterOp>, String> {
+        let values = &mut self.values;
+        let op = match (f, ending) {
+            ("read", Ending::Ok(value)) => Read(values.number(value)),
+            ("write", Ending::Ok(_) | Ending::Unknown) => Set(values.number(asked)),
+            ("cas", ending) => {
+                let Written::List(pair) = asked else {
+                    return Err(format!("cas of {}: it takes a pair [expected new]", shown(asked)));
+                };
+                let [from, to] = &pair[..] else {
+                    return Err(format!("cas of {}: it takes a pair [expected new]", shown(asked)));
+                };
+                let (from, to) = (values.number(from), values.number(to));
+                match ending {
+                    Ending::Ok(_) | Ending::Unknown => Cas { from, to },
+                    Ending::Fail(None | Some("mismatch")) if self.failed_cas == FailedCas::Observe => Differs(from),
+                    Ending::Fail(_) => return Ok(None),
+                }
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(op))
+    }
+
+    fn model(&self) -> Register {
+        Register
+    }
+
+    fn simplify(&self, calls: &mut [Call<RegisterOp>]) {
+        merge_unseen(calls);
+    }
+
+    fn words(&self, op: &RegisterOp) -> String {
+        let shown = |value| self.values.shown(value);
+        match *op {
+            Read(value) => format!("read {}", shown(value)),
+            Differs(value) => format!("found something else than {}", shown(value)),
+            Set(value) => format!("write {}", shown(value)),
+            Cas { from, to } => format!("cas {} to {}", shown(from), shown(to)),
         }
     }
 }

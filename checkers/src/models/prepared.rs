@@ -1,0 +1,173 @@
+//! A history that was read and is to be judged, part by part.
+use super::engines::{self, Budget, By};
+use super::gather::Source;
+use super::{Judgement, Kind, Reading};
+use crate::linear::model::{Call, Model};
+use splitbrain_core::Validity;
+use splitbrain_core::formats::Value;
+
+/// A history's parts. They can be judged on several threads.
+pub struct Prepared {
+    kind: Kind,
+    parts: Box<dyn Erased>,
+}
+
+/// What was found of one part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartJudgement {
+    /// The object's key, if there is one.
+    pub key: Option<Value>,
+    /// Valid, invalid or unknown.
+    pub validity: Validity,
+    /// Who decided.
+    pub by: &'static str,
+    /// For unknown: why.
+    pub why: String,
+    /// For invalid, where a linear algorithm found it: calls of which no order works.
+    pub culprits: Vec<u32>,
+    /// Calls with an answer, and those without.
+    pub answered: u64,
+    /// See above.
+    pub unanswered: u64,
+}
+
+/// One object's history.
+pub(super) struct Part<R: Reading> {
+    pub reading: R,
+    /// In the order of their beginnings.
+    pub calls: Vec<Call<<R::Model as Model>::Op>>,
+    /// Of each call.
+    pub sources: Vec<Source>,
+}
+
+pub(super) struct Parts<R: Reading> {
+    pub keys: Vec<Option<Value>>,
+    pub parts: Vec<Part<R>>,
+}
+
+/// Parts of any model.
+trait Erased: Send + Sync {
+    fn count(&self) -> usize;
+    fn judge(&self, part: usize, by: By, budget: Budget, stop: &dyn Fn() -> bool) -> PartJudgement;
+    fn told(&self, part: usize, call: usize) -> (Source, String);
+    fn calls(&self, part: usize) -> usize;
+}
+
+impl<R: Reading> Erased for Parts<R> {
+    fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn judge(&self, part: usize, by: By, budget: Budget, stop: &dyn Fn() -> bool) -> PartJudgement {
+        let Part { reading, calls, .. } = &self.parts[part];
+        let answered = calls.iter().filter(|call| call.ended()).count() as u64;
+        let decided = engines::decide(reading, calls, by, budget, stop);
+        PartJudgement {
+            key: self.keys[part].clone(),
+            validity: decided.validity,
+            by: decided.by,
+            why: decided.why,
+            culprits: decided.culprits,
+            answered,
+            unanswered: calls.len() as u64 - answered,
+        }
+    }
+
+    fn told(&self, part: usize, call: usize) -> (Source, String) {
+        let part = &self.parts[part];
+        (part.sources[call], part.reading.words(&part.calls[call].op))
+    }
+
+    fn calls(&self, part: usize) -> usize {
+        self.parts[part].calls.len()
+    }
+}
+
+impl Prepared {
+    pub(super) fn new<R: Reading + 'static>(kind: Kind, parts: Box<Parts<R>>) -> Prepared {
+        Prepared { kind, parts }
+    }
+
+    /// How many: one for each object that was met.
+    pub fn parts(&self) -> usize {
+        self.parts.count()
+    }
+
+    /// How many calls a part has.
+    pub fn calls(&self, part: usize) -> usize {
+        self.parts.calls(part)
+    }
+
+    /// Where a call comes from, and its words: `read 3`.
+    pub fn told(&self, part: usize, call: usize) -> (Source, String) {
+        self.parts.told(part, call)
+    }
+
+    /// Judges one part. `stop` is asked now and then whether to give up.
+    pub fn judge(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> PartJudgement {
+        self.parts.judge(part, By::Any, budget, stop)
+    }
+
+    /// Lets one way alone judge a part.
+    #[cfg(test)]
+    pub(super) fn judge_by(&self, part: usize, by: By) -> PartJudgement {
+        self.parts.judge(part, by, Budget::default(), &|| false)
+    }
+
+    /// The history's judgement from those of its parts: the gravest wins. A history in which nothing was answered says
+    /// nothing.
+    pub fn merge(&self, parts: &[PartJudgement]) -> Judgement {
+        let answered: u64 = parts.iter().map(|p| p.answered).sum();
+        let unanswered: u64 = parts.iter().map(|p| p.unanswered).sum();
+        let told = format!(
+            "{} of {} with and {unanswered} without an answer",
+            operations(answered),
+            self.kind.name()
+        );
+        // Of equals the first.
+        let gravest = parts.iter().rev().max_by_key(|p| p.validity);
+        let (validity, by, summary) = match gravest {
+            Some(part) if answered > 0 => {
+                let of = part
+                    .key
+                    .as_ref()
+                    .map_or(String::new(), |key| format!(" of key {}", shown(key)));
+                let summary = match part.validity {
+                    Validity::Valid => format!("{told} fit one order"),
+                    Validity::Invalid => format!("{told} fit no order: those{of} do not"),
+                    Validity::Unknown => format!("{told}: those{of} are undecided: {}", part.why),
+                };
+                (part.validity, part.by, summary)
+            }
+            _ => (Validity::Unknown, "nobody", "no operation was answered".to_string()),
+        };
+        Judgement {
+            validity,
+            by,
+            summary,
+            operations: answered + unanswered,
+            unanswered,
+        }
+    }
+}
+
+fn operations(n: u64) -> String {
+    match n {
+        1 => "1 operation".to_string(),
+        n => format!("{n} operations"),
+    }
+}
+
+/// A value in words.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::Nil => "nothing".to_string(),
+        Value::Bool(b) => b.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Text(text) => format!("{text:?}"),
+        Value::List(list) => {
+            let list: Vec<String> = list.iter().map(shown).collect();
+            format!("[{}]", list.join(" "))
+        }
+    }
+}
