@@ -1,1 +1,154 @@
+//! Judgements against the naive truth, over random histories of every model.
+//!
+//! `SPLITBRAIN_CASES` says how many histories of each model (the suite takes few), `SPLITBRAIN_SEED` which: without it
+//! they are fresh each time, and the seed is printed.
+mod brute;
+mod generate;
+mod objects;
 
+use super::engines::By;
+use super::{Kind, Options, Prepared, prepare};
+use generate::{Dice, Object, Size};
+use splitbrain_core::Validity;
+use splitbrain_core::formats::OpEvent;
+use std::hash::BuildHasher;
+
+#[derive(Default, Debug)]
+struct Tally {
+    cases: u64,
+    valid: u64,
+    invalid: u64,
+    /// Parts that the linear algorithm decided, and that it did not.
+    quick: u64,
+    searched: u64,
+}
+
+#[allow(clippy::disallowed_methods)]
+fn setting(name: &str) -> Option<u64> {
+    let set = std::env::var(name).ok()?;
+    Some(set.parse().expect("a number"))
+}
+
+fn seed() -> u64 {
+    setting("SPLITBRAIN_SEED").unwrap_or_else(|| std::hash::RandomState::new().hash_one(0))
+}
+
+/// What the ways of judging differ in, if they do. `expected` is the naive truth, where it was asked.
+fn difference(prepared: &Prepared, expected: Option<bool>, tally: &mut Tally) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in 0..prepared.parts() {
+        let judged = prepared.judge(part, Default::default(), &|| false);
+        let deep = prepared.judge_by(part, By::DepthFirst);
+        let quick = prepared.judge_by(part, By::Quick);
+        if quick.validity == Validity::Unknown {
+            tally.searched += 1;
+        } else {
+            tally.quick += 1;
+            if quick.validity != deep.validity {
+                return Some(format!(
+                    "{} says {:?}, {} {:?}",
+                    quick.by, quick.validity, deep.by, deep.validity
+                ));
+            }
+        }
+        if judged.validity != deep.validity {
+            return Some(format!(
+                "{} says {:?}, {} {:?}",
+                judged.by, judged.validity, deep.by, deep.validity
+            ));
+        }
+        parts.push(judged);
+    }
+    let judged = prepared.merge(&parts);
+    let nothing = parts.iter().all(|p| p.answered == 0);
+    let right = match (nothing, expected?) {
+        (true, true) => Validity::Unknown,
+        (_, true) => Validity::Valid,
+        (_, false) => Validity::Invalid,
+    };
+    (judged.validity != right).then(|| format!("the truth is {right:?}, {} says {:?}", judged.by, judged.validity))
+}
+
+/// Judges random histories in every way. With `brute` they are small, and the naive truth is asked.
+fn compare<O: Object>(kind: Kind, cases: u64, brute: bool, make: impl Fn(&mut Dice) -> (O, Options)) {
+    let seed = seed();
+    let mut dice = Dice(seed);
+    let mut tally = Tally::default();
+    for case in 0..cases {
+        let (fresh, options) = make(&mut dice);
+        let operations = if brute { 2 + dice.below(7) } else { 1 + dice.below(40) };
+        let size = Size {
+            operations,
+            clients: 1 + dice.below(if brute { 4 } else { 6 }),
+            crashes: *dice.pick(&[0, 3, 6]),
+        };
+        let mut object = fresh.clone();
+        let mut events = generate::valid(&mut object, &mut dice, size);
+        let spoilt = !dice.one_in(4);
+        for _ in 0..if spoilt { 1 + dice.below(3) } else { 0 } {
+            generate::spoil(&mut object, &mut dice, &mut events);
+        }
+        let check = |events: &[OpEvent], tally: &mut Tally| {
+            let expected = brute.then(|| brute::fits(&fresh, events));
+            if expected == Some(false) && !spoilt {
+                return Some("a valid history fits no order".to_string());
+            }
+            let prepared = prepare(kind, events.iter().cloned(), &options).expect("a well-formed history");
+            tally.valid += u64::from(expected == Some(true));
+            tally.invalid += u64::from(expected == Some(false));
+            difference(&prepared, expected, tally)
+        };
+        if let Some(what) = check(&events, &mut tally) {
+            let least = shrunk(events, |events| check(events, &mut Tally::default()).is_some());
+            let least: Vec<String> = least.iter().map(shown).collect();
+            panic!(
+                "{} (seed {seed}, case {case}, {options:?}): {what}\n{}",
+                kind.name(),
+                least.join("\n")
+            );
+        }
+        tally.cases += 1;
+    }
+    println!("{} seed {seed}: {tally:?}", kind.name());
+}
+
+fn shown(event: &OpEvent) -> String {
+    let error = event.error.as_deref().unwrap_or("");
+    format!(
+        "{:?} {:?} {} {:?} {error}",
+        event.process, event.kind, event.f, event.value
+    )
+}
+
+/// Leaves out operations for as long as the history still differs.
+fn shrunk(mut events: Vec<OpEvent>, differs: impl Fn(&[OpEvent]) -> bool) -> Vec<OpEvent> {
+    let mut at = 0;
+    while at < events.len() {
+        let process = &events[at].process;
+        let next = (at + 1..events.len()).find(|e| events[*e].process == *process);
+        let ends = next.filter(|e| events[*e].kind != splitbrain_core::Kind::Invoke);
+        let mut fewer = events.clone();
+        if let Some(end) = ends {
+            fewer.remove(end);
+        }
+        let begins = fewer.remove(at).kind == splitbrain_core::Kind::Invoke;
+        if begins && differs(&fewer) {
+            events = fewer;
+            at = 0;
+        } else {
+            at += 1;
+        }
+    }
+    events
+}
+
+/// A small share in the suite, more on request.
+fn cases() -> u64 {
+    setting("SPLITBRAIN_CASES").unwrap_or(2_000)
+}
+
+/// One `check` for all models: against the naive truth, and larger ones between the ways of judging.
+fn check<O: Object>(kind: Kind, make: impl Fn(&mut Dice) -> (O, Options)) {
+    compare(kind, cases(), true, &make);
+    compare(kind, cases() / 10, false, &make);
+}
