@@ -86,7 +86,9 @@ pub(crate) fn decide<R: Reading>(
         steps: budget.steps,
     };
     let by = "depth-first";
-    match search(&reading.model(), calls, budget) {
+    let mut calls = calls.to_vec();
+    reading.simplify(&mut calls);
+    match search(&reading.model(), &calls, budget) {
         Found::Order(_) => Quick {
             by,
             culprits: Vec::new(),

@@ -203,8 +203,7 @@ impl<R: Reading> Growing<R> {
         let says = |call: &Call<Op<R>>| call.ended() || !model.looks(&call.op);
         let filled = self.slots.into_iter().zip(self.sources);
         let told = filled.filter_map(|(slot, source)| Some((slot.filter(says)?, source)));
-        let (mut calls, sources): (Vec<_>, Vec<_>) = told.unzip();
-        self.reading.simplify(&mut calls);
+        let (calls, sources): (Vec<_>, Vec<_>) = told.unzip();
         Part {
             reading: self.reading,
             calls,

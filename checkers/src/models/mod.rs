@@ -20,6 +20,7 @@ pub mod register;
 #[cfg(test)]
 mod tests;
 mod values;
+mod zones;
 
 pub use engines::Budget;
 pub use gather::{Gathering, Source};
@@ -102,7 +103,7 @@ pub trait Reading: Send + Sync {
     /// The object, once all operations were read. Those that number states as they meet them begin anew.
     fn model(&self) -> Self::Model;
 
-    /// Makes one of what no call can tell apart, once all operations were read.
+    /// Makes one of what no call can tell apart, before the engines search.
     fn simplify(&self, _calls: &mut [Call<<Self::Model as Model>::Op>]) {}
 
     /// A linear algorithm's word, where its conditions hold; `calls` are in the order of their beginnings, and those

@@ -51,6 +51,9 @@ trait Erased: Send + Sync {
     fn judge(&self, part: usize, by: By, budget: Budget, stop: &dyn Fn() -> bool) -> PartJudgement;
     fn told(&self, part: usize, call: usize) -> (Source, String);
     fn calls(&self, part: usize) -> usize;
+    /// Whether some order of these calls fits, by an engine.
+    #[cfg(test)]
+    fn fits(&self, part: usize, calls: &[u32]) -> bool;
 }
 
 impl<R: Reading> Erased for Parts<R> {
@@ -80,6 +83,14 @@ impl<R: Reading> Erased for Parts<R> {
 
     fn calls(&self, part: usize) -> usize {
         self.parts[part].calls.len()
+    }
+
+    #[cfg(test)]
+    fn fits(&self, part: usize, calls: &[u32]) -> bool {
+        let part = &self.parts[part];
+        let calls: Vec<_> = calls.iter().map(|n| part.calls[*n as usize].clone()).collect();
+        let decided = engines::decide(&part.reading, &calls, By::DepthFirst, Budget::default(), &|| false);
+        decided.validity != Validity::Invalid
     }
 }
 
@@ -112,6 +123,12 @@ impl Prepared {
     #[cfg(test)]
     pub(super) fn judge_by(&self, part: usize, by: By) -> PartJudgement {
         self.parts.judge(part, by, Budget::default(), &|| false)
+    }
+
+    /// Whether some order of these calls of a part fits, by an engine.
+    #[cfg(test)]
+    pub(super) fn fits(&self, part: usize, calls: &[u32]) -> bool {
+        self.parts.fits(part, calls)
     }
 
     /// The history's judgement from those of its parts: the gravest wins. A history in which nothing was answered says

@@ -5,7 +5,7 @@
 //! and if [`FailedCas`] says so; every other failure says that nothing happened.
 use super::prepared::shown;
 use super::values::Values;
-use super::{Ending, FailedCas, Reading};
+use super::{Ending, FailedCas, Quick, Reading, zones};
 use crate::linear::model::{Call, Model};
 use splitbrain_core::formats::Value as Written;
 use std::collections::BTreeSet;
@@ -144,6 +144,10 @@ impl Reading for RegisterReading {
 
     fn model(&self) -> Register {
         Register
+    }
+
+    fn quick(&self, calls: &[Call<RegisterOp>]) -> Option<Quick> {
+        zones::decide(calls)
     }
 
     fn simplify(&self, calls: &mut [Call<RegisterOp>]) {

@@ -51,6 +51,9 @@ fn difference(prepared: &Prepared, expected: Option<bool>, tally: &mut Tally) ->
                 ));
             }
         }
+        if !quick.culprits.is_empty() && prepared.fits(part, &quick.culprits) {
+            return Some(format!("{} blames {:?}, which fit", quick.by, quick.culprits));
+        }
         if judged.validity != deep.validity {
             return Some(format!(
                 "{} says {:?}, {} {:?}",

@@ -1,0 +1,524 @@
+//! Registers whose values are written once each, in linear time.
+//!
+//! Problem: whether a history of reads, writes and comparisons (`cas`) fits one register. In general that is NP-complete;
+//! where no value is given twice, every read tells which write it saw (Gibbons and Korach, "Testing shared memories",
+//! 1997, section 4).
+//!
+//! **Clusters.** A `cas` directly follows what gave the value that it expected. So a write, the `cas` that took its
+//! value, the one that took that one's, and so on, are a chain, and it and all reads of its values stand together in
+//! every order: one *cluster*, whose inner order is known but for the reads of one value. It can be kept if no operation
+//! ends before one begins that must come before it. Nil is given by a write before everything.
+//!
+//! **Zones.** Cluster A must come before B if an operation of A ends before one of B begins: if A's first end is before
+//! B's last beginning. That relation has a cycle only if it has one of two: of a cycle's clusters the one with the
+//! earliest first end comes before all others of the cycle, its own predecessor among them. With the *zone* of a cluster
+//! between its first end and its last beginning, forward if they come in this order and backward if not, two clusters
+//! conflict if both zones are forward and overlap, or one is backward and lies within the other, which is forward.
+//! Where none do, they can stand in the order of their zones' later bounds.
+//!
+//! **Crashed** writes and comparisons happened if their value was read or taken, by one that happened; their ends are open.
+//! The others are left out: what nobody saw helps nobody.
+//!
+//! **Comparisons that failed** saw that the register held something else. The others are decided without them; then each
+//! must find an instant in the order above. Where one does not, another order might do: the algorithm says nothing.
+//!
+//! Caveat: it says nothing where a value is given twice, or nil is given.
+use super::Quick;
+use super::register::RegisterOp::{self, Cas, Differs, Read, Set};
+use crate::linear::model::{Call, NEVER};
+
+/// All operations on one value. Places are counted from 1 here: 0 is before everything.
+#[derive(Clone, Copy)]
+struct Level {
+    first_end: u32,
+    last_begin: u32,
+    /// Where what gives it begins, with [`BY_CAS`]; 0: nothing gives it.
+    given: u32,
+    /// The value that is put in its place by a comparison; 0: none is.
+    next: u32,
+}
+
+const BY_CAS: u32 = 1 << 31;
+const EMPTY: Level = Level {
+    first_end: NEVER,
+    last_begin: 0,
+    given: 0,
+    next: 0,
+};
+
+impl Level {
+    fn begin(&self) -> u32 {
+        self.given & !BY_CAS
+    }
+
+    /// Whether anything that happened tells of it.
+    fn is_seen(&self) -> bool {
+        self.first_end != NEVER || self.next != 0
+    }
+}
+
+/// What no order can have.
+enum Conflict {
+    /// A value that nothing gives.
+    Nowhere(u32),
+    /// A value that two comparisons took.
+    Twice(u32),
+    /// Within a cluster: the one value follows the other, and something that saw it ended too early.
+    Within(u32, u32),
+    /// Comparisons that wait for each other: one of their values.
+    Circle(u32),
+    /// Two clusters, by their first values.
+    Zones(u32, u32),
+}
+
+struct Zones<'a> {
+    calls: &'a [Call<RegisterOp>],
+    levels: Vec<Level>,
+    /// What gives a value, perhaps: the value, and what it takes for it ([`NEVER`]: nothing).
+    crashed: Vec<(u32, u32)>,
+    differs: Vec<u32>,
+    last: u32,
+    taken_twice: Option<u32>,
+    has_cas: bool,
+}
+
+/// Decides, if no value is given twice: see the module.
+pub(super) fn decide(calls: &[Call<RegisterOp>]) -> Option<Quick> {
+    let mut zones = Zones::read(calls)?;
+    let by = if zones.has_cas { "chains" } else { "zones" };
+    let found = zones.settle_crashed().and_then(|()| zones.conflict());
+    let culprits = match found {
+        Err(conflict) => zones.culprits(&conflict),
+        Ok(clusters) if zones.differs.is_empty() || zones.holds_differing(&clusters) => Vec::new(),
+        Ok(_) => return None,
+    };
+    Some(Quick { by, culprits })
+}
+
+/// A cluster: the two bounds of its zone, and its first value.
+#[derive(Clone, Copy)]
+struct Cluster {
+    first_end: u32,
+    last_begin: u32,
+    head: u32,
+}
+
+impl Cluster {
+    fn is_forward(&self) -> bool {
+        self.first_end < self.last_begin
+    }
+
+    fn earlier(&self) -> u32 {
+        self.first_end.min(self.last_begin)
+    }
+
+    fn later(&self) -> u32 {
+        self.first_end.max(self.last_begin)
+    }
+}
+
+impl<'a> Zones<'a> {
+    /// Reads all calls; `None` if the conditions do not hold.
+    fn read(calls: &'a [Call<RegisterOp>]) -> Option<Zones<'a>> {
+        let mut zones = Zones {
+            calls,
+            levels: Vec::with_capacity(calls.len() / 4 + 1),
+            crashed: Vec::new(),
+            differs: Vec::new(),
+            last: 0,
+            taken_twice: None,
+            has_cas: false,
+        };
+        zones.levels.push(EMPTY);
+        // A reading numbers values as it meets them; whoever does not has no use for tables.
+        let most = u32::try_from(2 * calls.len() + 2).ok()?;
+        for (n, call) in calls.iter().enumerate() {
+            let begin = call.begin + 1;
+            let end = if call.ended() { call.end + 1 } else { NEVER };
+            let end_if_any = if call.ended() { end } else { begin };
+            zones.last = zones.last.max(end_if_any);
+            match call.op {
+                Read(value) if call.ended() => {
+                    let level = zones.level(value, most)?;
+                    level.first_end = level.first_end.min(end);
+                    level.last_begin = level.last_begin.max(begin);
+                }
+                Read(_) => {}
+                Set(value) => {
+                    zones.give(value, begin, end, 0, most)?;
+                    if !call.ended() {
+                        zones.crashed.push((value, NEVER));
+                    }
+                }
+                Cas { from, to } => {
+                    zones.has_cas = true;
+                    zones.give(to, begin, end, BY_CAS, most)?;
+                    if !call.ended() {
+                        zones.crashed.push((to, from));
+                        zones.level(from, most)?;
+                    } else if zones.take(from, to, most)?.is_err() {
+                        zones.taken_twice = Some(from);
+                    }
+                }
+                Differs(_) if !call.ended() => {}
+                Differs(value) => {
+                    zones.level(value, most)?;
+                    zones.differs.push(n as u32);
+                }
+            }
+        }
+        (zones.last < BY_CAS - 1).then_some(zones)
+    }
+
+    #[inline]
+    fn level(&mut self, value: u32, most: u32) -> Option<&mut Level> {
+        let at = value as usize;
+        if at >= self.levels.len() {
+            if value > most {
+                return None;
+            }
+            self.levels.resize(at + 1, EMPTY);
+        }
+        Some(&mut self.levels[at])
+    }
+
+    #[inline]
+    fn give(&mut self, value: u32, begin: u32, end: u32, by: u32, most: u32) -> Option<()> {
+        let level = self.level(value, most)?;
+        if value == 0 || level.given != 0 || begin >= BY_CAS {
+            return None;
+        }
+        level.given = begin | by;
+        if end != NEVER {
+            level.first_end = level.first_end.min(end);
+            level.last_begin = level.last_begin.max(begin);
+        }
+        Some(())
+    }
+
+    /// Puts `to` in the place of `from`; an error if something else is there already.
+    fn take(&mut self, from: u32, to: u32, most: u32) -> Option<Result<(), Conflict>> {
+        let level = self.level(from, most)?;
+        if level.next != 0 && level.next != to {
+            return Some(Err(Conflict::Twice(from)));
+        }
+        level.next = to;
+        Some(Ok(()))
+    }
+
+    /// Finds which crashed calls happened, and leaves the others out.
+    fn settle_crashed(&mut self) -> Result<(), Conflict> {
+        if let Some(value) = self.taken_twice {
+            return Err(Conflict::Twice(value));
+        }
+        let mut crashed = std::mem::take(&mut self.crashed);
+        crashed.sort_unstable();
+        let seen = crashed
+            .iter()
+            .filter(|(value, _)| self.levels[*value as usize].is_seen());
+        let mut happened: Vec<(u32, u32)> = seen.copied().collect();
+        while let Some((value, from)) = happened.pop() {
+            if from == NEVER {
+                continue;
+            }
+            let level = &mut self.levels[from as usize];
+            let was_seen = level.is_seen();
+            if level.next != 0 && level.next != value {
+                return Err(Conflict::Twice(from));
+            }
+            level.next = value;
+            if !was_seen && let Ok(n) = crashed.binary_search_by_key(&from, |(value, _)| *value) {
+                happened.push(crashed[n]);
+            }
+        }
+        for (value, _) in &crashed {
+            let level = &mut self.levels[*value as usize];
+            if !level.is_seen() {
+                *level = EMPTY;
+            }
+        }
+        self.crashed = crashed;
+        Ok(())
+    }
+
+    /// A conflict, or the clusters.
+    fn conflict(&self) -> Result<Vec<Cluster>, Conflict> {
+        let mut clusters = Vec::new();
+        let mut given = 0;
+        let mut reached = 0;
+        for (value, level) in (0..).zip(&self.levels) {
+            let is_given = level.given != 0;
+            if !is_given && level.is_seen() && value != 0 {
+                return Err(Conflict::Nowhere(value));
+            }
+            given += usize::from(is_given);
+            let is_head = match value {
+                0 => level.is_seen(),
+                _ => is_given && level.given & BY_CAS == 0,
+            };
+            if is_head {
+                let (cluster, values) = self.cluster(value)?;
+                reached += values;
+                clusters.push(cluster);
+            }
+        }
+        let nil = usize::from(self.levels[0].is_seen());
+        if reached < given + nil {
+            return Err(self.circle());
+        }
+        self.overlap(&clusters)?;
+        Ok(clusters)
+    }
+
+    /// The cluster that begins with a value, and how many values it has.
+    fn cluster(&self, head: u32) -> Result<(Cluster, usize), Conflict> {
+        let mut value = head;
+        let mut first_end = if head == 0 { 0 } else { NEVER };
+        let mut last_begin = 0;
+        let mut latest = head;
+        let mut values = 0;
+        loop {
+            let level = &self.levels[value as usize];
+            if level.begin() > last_begin {
+                (last_begin, latest) = (level.begin(), value);
+            }
+            if level.first_end < last_begin {
+                return Err(Conflict::Within(latest, value));
+            }
+            first_end = first_end.min(level.first_end);
+            if level.last_begin > last_begin {
+                (last_begin, latest) = (level.last_begin, value);
+            }
+            values += 1;
+            value = level.next;
+            if value == 0 {
+                let cluster = Cluster {
+                    first_end,
+                    last_begin,
+                    head,
+                };
+                return Ok((cluster, values));
+            }
+        }
+    }
+
+    /// Looks for two zones that conflict: one pass over those in the order of their earlier bounds. Of the forward ones
+    /// that came before, which do not overlap, only the last can reach so far; and it conflicts with what has ended
+    /// before its end, forward or backward.
+    fn overlap(&self, clusters: &[Cluster]) -> Result<(), Conflict> {
+        let mut end = 0;
+        let mut of = 0;
+        for n in sorted(clusters, self.last, Cluster::earlier) {
+            let zone = &clusters[n as usize];
+            if zone.first_end < end {
+                return Err(Conflict::Zones(clusters[of as usize].head, zone.head));
+            }
+            if zone.is_forward() {
+                (end, of) = (zone.last_begin, n);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The clusters, by their numbers, in the order of a key that is at most `last`, and of which no two are the same.
+fn sorted(clusters: &[Cluster], last: u32, key: impl Fn(&Cluster) -> u32) -> Vec<u32> {
+    if last as usize / 16 > clusters.len() {
+        let mut order: Vec<u64> = (0..).zip(clusters).map(|(n, c)| u64::from(key(c)) << 32 | n).collect();
+        order.sort_unstable();
+        return order.into_iter().map(|c| c as u32).collect();
+    }
+    let mut at = vec![0_u32; last as usize + 1];
+    for (n, cluster) in (1..).zip(clusters) {
+        at[key(cluster) as usize] = n;
+    }
+    at.retain(|n| *n != 0);
+    at.iter_mut().for_each(|n| *n -= 1);
+    at
+}
+
+// What is asked only where comparisons failed.
+impl Zones<'_> {
+    /// Whether the order of the clusters has an instant for each comparison that failed.
+    fn holds_differing(&self, clusters: &[Cluster]) -> bool {
+        let told = self.differs.iter().map(|n| &self.calls[*n as usize]);
+        let expected = |call: &Call<RegisterOp>| match call.op {
+            Differs(value) => value,
+            _ => unreachable!("only comparisons that failed are kept here"),
+        };
+        let could = |value: u32| value == 0 || self.levels[value as usize].given != 0;
+        let mut told = told.filter(|call| could(expected(call))).peekable();
+        if told.peek().is_none() {
+            return true;
+        }
+        let writes = self.writes(clusters);
+        let mut next = 0;
+        told.all(|call| {
+            let (begin, end) = (call.begin + 1, call.end + 1);
+            while writes.get(next).is_some_and(|(at, _)| *at < begin) {
+                next += 1;
+            }
+            let held = next.checked_sub(1).map_or(0, |n| writes[n].1);
+            held != expected(call) || writes.get(next).is_some_and(|(at, _)| *at < end)
+        })
+    }
+
+    /// When the register begins to hold which value, if the clusters stand in the order of their zones' later bounds and
+    /// each operation takes effect as early as it can.
+    fn writes(&self, clusters: &[Cluster]) -> Vec<(u32, u32)> {
+        let mut writes = Vec::new();
+        let mut now = 0;
+        for n in sorted(clusters, self.last, Cluster::later) {
+            let mut value = clusters[n as usize].head;
+            loop {
+                let level = &self.levels[value as usize];
+                now = now.max(level.begin());
+                if value != 0 {
+                    writes.push((now, value));
+                }
+                now = now.max(level.last_begin);
+                value = level.next;
+                if value == 0 {
+                    break;
+                }
+            }
+        }
+        writes
+    }
+}
+
+// What is asked only where no order fits.
+impl Zones<'_> {
+    fn circle(&self) -> Conflict {
+        let mut reached = vec![false; self.levels.len()];
+        let heads = (0..self.levels.len()).filter(|v| self.levels[*v].given & BY_CAS == 0);
+        for head in heads {
+            let mut value = head;
+            while !std::mem::replace(&mut reached[value], true) && self.levels[value].next != 0 {
+                value = self.levels[value].next as usize;
+            }
+        }
+        let left = (0..)
+            .zip(&reached)
+            .find(|(v, reached)| !**reached && self.levels[*v as usize].given != 0);
+        Conflict::Circle(left.expect("fewer values were reached than given").0)
+    }
+
+    /// The calls that make a conflict, by their numbers.
+    fn culprits(&self, conflict: &Conflict) -> Vec<u32> {
+        let mut culprits = match *conflict {
+            Conflict::Nowhere(value) => match &self.find(|op| *op == Read(value), 1)[..] {
+                [] => self.takers(value),
+                reader => reader.to_vec(),
+            },
+            Conflict::Twice(value) => self.takers(value),
+            Conflict::Within(first, then) => self.within(first, then),
+            Conflict::Circle(value) => [self.path(value, value), self.witness(value)].concat(),
+            Conflict::Zones(a, b) => [self.zone(a), self.zone(b)].concat(),
+        };
+        culprits.sort_unstable();
+        culprits.dedup();
+        culprits
+    }
+
+    fn find(&self, which: impl Fn(&RegisterOp) -> bool, most: usize) -> Vec<u32> {
+        let calls = (0..).zip(self.calls);
+        let found = calls.filter(|(_, call)| which(&call.op)).map(|(n, _)| n);
+        found.take(most).collect()
+    }
+
+    /// All that take a value, and, of those that crashed, what tells that they happened.
+    fn takers(&self, value: u32) -> Vec<u32> {
+        let mut told = Vec::new();
+        for n in self.find(|op| matches!(*op, Cas { from, .. } if from == value), usize::MAX) {
+            let Cas { to, .. } = self.calls[n as usize].op else {
+                continue;
+            };
+            if self.levels[to as usize].is_seen() || self.calls[n as usize].ended() {
+                told.push(n);
+                told.extend(self.witness(to));
+            }
+        }
+        told.extend(self.givers(value));
+        told
+    }
+
+    fn givers(&self, value: u32) -> Vec<u32> {
+        self.find(|op| matches!(*op, Set(v) | Cas { to: v, .. } if v == value), 1)
+    }
+
+    /// What tells that a value was held: its first reader, or the comparisons that lead to one that ended.
+    fn witness(&self, value: u32) -> Vec<u32> {
+        let mut told = Vec::new();
+        let mut value = value;
+        for _ in 0..self.levels.len() {
+            let giver = self.givers(value);
+            let ended = giver.iter().any(|n| self.calls[*n as usize].ended());
+            told.extend(giver);
+            let reader = self.find(|op| *op == Read(value), 1);
+            value = self.levels[value as usize].next;
+            if ended || !reader.is_empty() || value == 0 {
+                told.extend(reader);
+                break;
+            }
+        }
+        told
+    }
+
+    /// What gives the values from one to the other, along their chain.
+    fn path(&self, first: u32, then: u32) -> Vec<u32> {
+        let mut on = vec![first];
+        let mut value = first;
+        for _ in 0..self.levels.len() {
+            value = self.levels[value as usize].next;
+            if value == 0 || value == first {
+                break;
+            }
+            on.push(value);
+            if value == then {
+                break;
+            }
+        }
+        on.sort_unstable();
+        self.find(
+            |op| matches!(*op, Set(v) | Cas { to: v, .. } if on.binary_search(&v).is_ok()),
+            usize::MAX,
+        )
+    }
+
+    /// The calls on a value with the first end, and with the last beginning.
+    fn bounds(&self, value: u32) -> Vec<u32> {
+        let on = |op: &RegisterOp| matches!(*op, Read(v) | Set(v) | Cas { to: v, .. } if v == value);
+        let of = self.find(on, usize::MAX);
+        let first = of.iter().copied().min_by_key(|n| self.calls[*n as usize].end);
+        let last = of.iter().copied().max_by_key(|n| self.calls[*n as usize].begin);
+        first.into_iter().chain(last).collect()
+    }
+
+    fn within(&self, first: u32, then: u32) -> Vec<u32> {
+        let bounds = [self.bounds(first), self.bounds(then)].concat();
+        [bounds, self.path(first, then), self.witness(then)].concat()
+    }
+
+    /// The calls that bound the zone of a cluster, and what binds them together.
+    fn zone(&self, head: u32) -> Vec<u32> {
+        let mut values = vec![head];
+        while let Some(next) = values.last().map(|v| self.levels[*v as usize].next)
+            && next != 0
+        {
+            values.push(next);
+        }
+        let level = |n: &usize| &self.levels[values[*n] as usize];
+        let all = 0..values.len();
+        let first = match head {
+            0 => 0,
+            _ => all.clone().min_by_key(|n| level(n).first_end).unwrap_or(0),
+        };
+        let last = all
+            .max_by_key(|n| level(n).last_begin.max(level(n).begin()))
+            .unwrap_or(0);
+        let (from, to) = (values[first.min(last)], values[first.max(last)]);
+        let bounds = [self.bounds(values[first]), self.bounds(values[last])].concat();
+        [bounds, self.path(from, to), self.witness(to)].concat()
+    }
+}
