@@ -97,12 +97,13 @@ pub(crate) fn merge_unseen(calls: &mut [Call<RegisterOp>]) {
 }
 
 /// See the module.
-pub(super) struct RegisterReading {
+pub struct RegisterReading {
     failed_cas: FailedCas,
     values: Values,
 }
 
 impl RegisterReading {
+    /// Of an object of which nothing was read yet.
     pub fn new(failed_cas: FailedCas) -> RegisterReading {
         RegisterReading {
             failed_cas,

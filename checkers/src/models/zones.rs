@@ -89,8 +89,8 @@ pub(super) fn decide(calls: &[Call<RegisterOp>]) -> Option<Quick> {
     let found = zones.settle_crashed().and_then(|()| zones.conflict());
     let culprits = match found {
         Err(conflict) => zones.culprits(&conflict),
-        Ok(clusters) if zones.differs.is_empty() || zones.holds_differing(&clusters) => Vec::new(),
-        Ok(_) => return None,
+        Ok(()) if zones.differs.is_empty() || zones.holds_differing() => Vec::new(),
+        Ok(()) => return None,
     };
     Some(Quick { by, culprits })
 }
@@ -132,23 +132,25 @@ impl<'a> Zones<'a> {
         zones.levels.push(EMPTY);
         // A reading numbers values as it meets them; whoever does not has no use for tables.
         let most = u32::try_from(2 * calls.len() + 2).ok()?;
+        let mut is_given_twice = false;
         for (n, call) in calls.iter().enumerate() {
             let begin = call.begin + 1;
             let end = if call.ended() { call.end + 1 } else { NEVER };
             let end_if_any = if call.ended() { end } else { begin };
             zones.last = zones.last.max(end_if_any);
             match call.op {
-                Read(value) if call.ended() => {
+                // Which of the two comes next cannot be foreseen: no branch depends on it.
+                Read(value) | Set(value) if call.ended() => {
+                    let sets = matches!(call.op, Set(_));
                     let level = zones.level(value, most)?;
                     level.first_end = level.first_end.min(end);
                     level.last_begin = level.last_begin.max(begin);
+                    is_given_twice |= sets & ((level.given != 0) | (value == 0));
+                    level.given |= if sets { begin } else { 0 };
                 }
-                Read(_) => {}
                 Set(value) => {
                     zones.give(value, begin, end, 0, most)?;
-                    if !call.ended() {
-                        zones.crashed.push((value, NEVER));
-                    }
+                    zones.crashed.push((value, NEVER));
                 }
                 Cas { from, to } => {
                     zones.has_cas = true;
@@ -160,14 +162,14 @@ impl<'a> Zones<'a> {
                         zones.taken_twice = Some(from);
                     }
                 }
-                Differs(_) if !call.ended() => {}
-                Differs(value) => {
+                Read(_) | Differs(_) if !call.ended() => {}
+                Read(value) | Differs(value) => {
                     zones.level(value, most)?;
                     zones.differs.push(n as u32);
                 }
             }
         }
-        (zones.last < BY_CAS - 1).then_some(zones)
+        (zones.last < BY_CAS - 1 && !is_given_twice).then_some(zones)
     }
 
     #[inline]
@@ -241,9 +243,22 @@ impl<'a> Zones<'a> {
         Ok(())
     }
 
-    /// A conflict, or the clusters.
-    fn conflict(&self) -> Result<Vec<Cluster>, Conflict> {
+    /// Looks for a conflict: first in one pass over a table, then, if there is one, for who they are.
+    fn conflict(&self) -> Result<(), Conflict> {
+        let is_dense = self.last as usize / 16 <= self.levels.len();
+        if is_dense && !self.overlap_somewhere()? {
+            return Ok(());
+        }
+        self.overlap(&self.clusters()?)
+    }
+
+    fn clusters(&self) -> Result<Vec<Cluster>, Conflict> {
         let mut clusters = Vec::new();
+        self.each_cluster(|cluster| clusters.push(cluster))?;
+        Ok(clusters)
+    }
+
+    fn each_cluster(&self, mut take: impl FnMut(Cluster)) -> Result<(), Conflict> {
         let mut given = 0;
         let mut reached = 0;
         for (value, level) in (0..).zip(&self.levels) {
@@ -259,15 +274,14 @@ impl<'a> Zones<'a> {
             if is_head {
                 let (cluster, values) = self.cluster(value)?;
                 reached += values;
-                clusters.push(cluster);
+                take(cluster);
             }
         }
         let nil = usize::from(self.levels[0].is_seen());
-        if reached < given + nil {
-            return Err(self.circle());
+        match reached < given + nil {
+            true => Err(self.circle()),
+            false => Ok(()),
         }
-        self.overlap(&clusters)?;
-        Ok(clusters)
     }
 
     /// The cluster that begins with a value, and how many values it has.
@@ -319,6 +333,22 @@ impl<'a> Zones<'a> {
         }
         Ok(())
     }
+
+    /// The same pass, over a table of the places, without a branch; which two they are is not told.
+    fn overlap_somewhere(&self) -> Result<bool, Conflict> {
+        // At a zone's earlier bound the later one, twice, and one more if it is forward.
+        let mut at = vec![0_u32; self.last as usize + 1];
+        self.each_cluster(|zone| at[zone.earlier() as usize] = zone.later() << 1 | u32::from(zone.is_forward()))?;
+        let mut end = 0;
+        let mut found = false;
+        for (place, zone) in (0..).zip(at) {
+            let (later, is_forward) = (zone >> 1, zone & 1 != 0);
+            let first_end = if is_forward { place } else { later };
+            found |= (zone != 0) & (first_end < end);
+            end = if is_forward { later } else { end };
+        }
+        Ok(found)
+    }
 }
 
 /// The clusters, by their numbers, in the order of a key that is at most `last`, and of which no two are the same.
@@ -339,52 +369,102 @@ fn sorted(clusters: &[Cluster], last: u32, key: impl Fn(&Cluster) -> u32) -> Vec
 
 // What is asked only where comparisons failed.
 impl Zones<'_> {
-    /// Whether the order of the clusters has an instant for each comparison that failed.
-    fn holds_differing(&self, clusters: &[Cluster]) -> bool {
-        let told = self.differs.iter().map(|n| &self.calls[*n as usize]);
-        let expected = |call: &Call<RegisterOp>| match call.op {
-            Differs(value) => value,
-            _ => unreachable!("only comparisons that failed are kept here"),
-        };
+    /// Whether the comparisons that failed find instants, if the clusters stand in the order of their zones' later
+    /// bounds, or in that of their earlier ones, which conflicts as little.
+    fn holds_differing(&self) -> bool {
         let could = |value: u32| value == 0 || self.levels[value as usize].given != 0;
-        let mut told = told.filter(|call| could(expected(call))).peekable();
-        if told.peek().is_none() {
+        if !self.differs.iter().any(|n| could(self.expected(*n))) {
             return true;
         }
-        let writes = self.writes(clusters);
-        let mut next = 0;
-        told.all(|call| {
-            let (begin, end) = (call.begin + 1, call.end + 1);
-            while writes.get(next).is_some_and(|(at, _)| *at < begin) {
-                next += 1;
+        self.clusters().is_ok_and(|clusters| {
+            let later = sorted(&clusters, self.last, Cluster::later);
+            self.holds_in(&clusters, &later) || {
+                let earlier = sorted(&clusters, self.last, Cluster::earlier);
+                self.holds_in(&clusters, &earlier)
             }
-            let held = next.checked_sub(1).map_or(0, |n| writes[n].1);
-            held != expected(call) || writes.get(next).is_some_and(|(at, _)| *at < end)
         })
     }
 
-    /// When the register begins to hold which value, if the clusters stand in the order of their zones' later bounds and
-    /// each operation takes effect as early as it can.
-    fn writes(&self, clusters: &[Cluster]) -> Vec<(u32, u32)> {
-        let mut writes = Vec::new();
-        let mut now = 0;
-        for n in sorted(clusters, self.last, Cluster::later) {
-            let mut value = clusters[n as usize].head;
+    /// What a comparison that failed did not find.
+    fn expected(&self, n: u32) -> u32 {
+        match self.calls[n as usize].op {
+            Differs(value) => value,
+            _ => unreachable!("only comparisons that failed are kept here"),
+        }
+    }
+
+    /// Whether each comparison that failed finds an instant in an order of the clusters. All that ended before it began
+    /// comes before it, such comparisons among them, and all that began after it ended comes after it. It takes the
+    /// earliest instant that is left: that leaves the most to the others.
+    fn holds_in(&self, clusters: &[Cluster], order: &[u32]) -> bool {
+        let (numbers, values) = self.numbered(clusters, order);
+        let Instants { mut after, before } = self.instants(&numbers, values.len() as u32);
+        let mut place = 0;
+        let mut latest = 0;
+        self.differs.iter().all(|n| {
+            let call = &self.calls[*n as usize];
+            while place <= call.begin as usize {
+                latest = latest.max(after[place]);
+                place += 1;
+            }
+            let number = latest + u32::from(values[latest as usize] == self.expected(*n));
+            after[call.end as usize + 1] = number;
+            number <= before[call.end as usize + 1]
+        })
+    }
+
+    /// The number of each value in the order of the clusters, and the values in this order. Nil is number 0.
+    fn numbered(&self, clusters: &[Cluster], order: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        let mut numbers = vec![0; self.levels.len()];
+        let mut values = vec![0];
+        for n in order {
+            let mut value = clusters[*n as usize].head;
             loop {
-                let level = &self.levels[value as usize];
-                now = now.max(level.begin());
                 if value != 0 {
-                    writes.push((now, value));
+                    numbers[value as usize] = values.len() as u32;
+                    values.push(value);
                 }
-                now = now.max(level.last_begin);
-                value = level.next;
+                value = self.levels[value as usize].next;
                 if value == 0 {
                     break;
                 }
             }
         }
-        writes
+        (numbers, values)
     }
+
+    /// What the register holds around each place.
+    fn instants(&self, numbers: &[u32], held: u32) -> Instants {
+        let mut after = vec![0; self.last as usize + 2];
+        let mut before = vec![held - 1; self.last as usize + 2];
+        for call in self.calls {
+            let (value, gives) = match call.op {
+                Read(value) => (value, 0),
+                Set(value) | Cas { to: value, .. } => (value, 1),
+                Differs(_) => continue,
+            };
+            let number = numbers[value as usize];
+            if call.ended() {
+                after[call.end as usize + 1] = number;
+            }
+            // Crashed calls that were left out have no number.
+            before[call.begin as usize + 1] = if number < gives { held - 1 } else { number - gives };
+        }
+        let mut earliest = held - 1;
+        for number in before.iter_mut().rev() {
+            earliest = earliest.min(*number);
+            *number = earliest;
+        }
+        Instants { after, before }
+    }
+}
+
+/// By place: the number of the value that the register holds.
+struct Instants {
+    /// After what ends there, at the earliest.
+    after: Vec<u32>,
+    /// At the latest, before what begins from there on.
+    before: Vec<u32>,
 }
 
 // What is asked only where no order fits.
