@@ -84,7 +84,7 @@ pub fn all(header: &Header) -> Vec<Box<dyn Checker>> {
         }
         Workload::Jobs => checkers.push(Box::new(exactly_once::ExactlyOnce::new(header))),
         Workload::Lock => checkers.push(Box::new(lock::Lock::new(header))),
-        Workload::Register => checkers.push(Box::new(linear::Linearizable::new(header))),
+        Workload::Register => checkers.push(Box::new(linear::checker::Linearizable::new(header))),
     }
     if promised(Guarantee::AppliedAgreement) {
         checkers.push(Box::new(applied::AppliedAgreement::new(header)));

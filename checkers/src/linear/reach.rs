@@ -1,6 +1,6 @@
 //! Dead ends of the search: states that are needed and can no longer come about.
 use super::model::Model;
-use super::search::{Node, Search};
+use super::ways::{Node, Search};
 
 /// How long a chain of crashed calls is followed to see whether it leads to a needed state. Where it is longer nothing is
 /// called a dead end.
@@ -38,7 +38,7 @@ impl<M: Model> Search<'_, M> {
             .iter()
             .filter(|k| self.is_left(**k, node))
             .any(|k| {
-                let then = self.model.gives(&self.classes[*k].op);
+                let then = self.model.gives(self.crashed.op(*k));
                 then.is_some_and(|then| {
                     then != node.state
                         && !self.is_attainable(then, node, depth - 1)
@@ -58,24 +58,24 @@ impl<M: Model> Search<'_, M> {
                 .iter()
                 .filter(|k| self.is_left(**k, node))
                 .any(|k| {
-                    let needs = self.model.needs(&self.classes[*k].op);
+                    let needs = self.model.needs(self.crashed.op(*k));
                     needs.is_none_or(|needs| needs == node.state || self.is_attainable(needs, node, depth - 1))
                 })
     }
 
     /// Whether a crashed call of the class has not taken effect.
     fn is_left(&self, k: usize, node: &Node) -> bool {
-        (self.used[node.used][k] as usize) < self.classes[k].calls.len()
+        self.crashed.next(k, node.used, u32::MAX).is_some()
     }
 
     /// Whether one of `calls`, which are in the order of their ends, has not taken effect.
-    fn any_waits(&self, calls: &[usize], node: &Node) -> bool {
-        let end = self.calls[self.ends[node.passed]].end;
-        let waits = |call: &usize| {
-            let is_open = self.calls[*call].begin < end;
+    fn any_waits(&self, calls: &[u32], node: &Node) -> bool {
+        let end = self.calls[self.ends[node.passed as usize] as usize].end;
+        let waits = |call: &u32| {
+            let is_open = self.calls[*call as usize].begin < end;
             !(is_open && node.open & self.bit(*call) != 0)
         };
-        let still = calls.iter().rev().take_while(|c| self.rank[**c] >= node.passed);
+        let still = calls.iter().rev().take_while(|c| self.calls[**c as usize].end >= end);
         still.into_iter().any(waits)
     }
 }

@@ -1,7 +1,11 @@
 //! The search against a naive one, which tries every order; and what keeps it small.
-use super::BUDGET;
+use super::bits::Wide;
+use super::breadth::Breadth;
+use super::decide::decide;
+use super::depth::Depth;
 use super::model::{Call, Model, NEVER};
-use super::search::{Budget, Found, search};
+use super::timeline::Timeline;
+use super::{Found, Limits};
 use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use crate::tests::model::Chance;
 use RegisterOp::{Cas, Differs, Read, Set};
@@ -97,7 +101,7 @@ fn naive<M: Model>(model: &M, calls: &[Call<M::Op>], left: u32, state: u32) -> b
 
 /// Random calls: up to seven, some of which crash.
 fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Call<O>> {
-    let calls = 1 + chance.below(7) as u32;
+    let calls = 1 + chance.below(8) as u32;
     // Every place of a history is one event's.
     let call = |n| {
         let begin = chance.below(1000) as u32 * 20 + 2 * n;
@@ -117,21 +121,32 @@ fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Ca
 }
 
 /// An order must hold what ended and nothing twice, respect real time, and be possible.
-fn verify<M: Model>(model: &M, calls: &[Call<M::Op>], order: &[usize]) {
+fn verify<M: Model>(model: &M, calls: &[Call<M::Op>], order: &[u32]) {
     let mut state = model.start();
     let mut latest_begin = 0;
     for c in order {
-        assert!(latest_begin < calls[*c].end, "{calls:?} {order:?}");
-        latest_begin = latest_begin.max(calls[*c].begin);
+        assert!(latest_begin < calls[*c as usize].end, "{calls:?} {order:?}");
+        latest_begin = latest_begin.max(calls[*c as usize].begin);
         state = model
-            .step(state, &calls[*c].op)
+            .step(state, &calls[*c as usize].op)
             .unwrap_or_else(|| panic!("{calls:?} {order:?}"));
     }
     let mut once = order.to_vec();
     once.sort_unstable();
     once.dedup();
     assert_eq!(once.len(), order.len());
-    assert!((0..calls.len()).all(|c| !calls[c].ended() || once.binary_search(&c).is_ok()));
+    assert!((0..calls.len()).all(|c| !calls[c].ended() || once.binary_search(&(c as u32)).is_ok()));
+}
+
+fn agrees<M: Model>(model: &M, calls: &[Call<M::Op>], found: Option<Found>, expected: bool, seed: u64) {
+    match found {
+        Some(Found::Order(Some(order))) => {
+            assert!(expected, "seed {seed}: an order of {calls:?}");
+            verify(model, calls, &order);
+        }
+        Some(Found::None { .. }) => assert!(!expected, "seed {seed}: no order of {calls:?}"),
+        found => panic!("seed {seed}: {found:?}"),
+    }
 }
 
 /// Compares the two over `cases` random histories; how many fit an order.
@@ -140,17 +155,22 @@ fn compare<M: Model>(model: &M, cases: u64, op: impl Fn(&mut Chance, bool) -> M:
     for seed in 0..cases {
         let calls = random(&mut Chance(seed), op);
         let expected = naive(model, &calls, (1 << calls.len()) - 1, model.start());
-        match search(model, &calls, BUDGET) {
-            Found::Order(order) => {
-                verify(model, &calls, &order);
-                assert!(expected, "seed {seed}: an order of {calls:?}");
-                valid += 1;
-            }
-            Found::None => assert!(!expected, "seed {seed}: no order of {calls:?}"),
-            Found::Unknown(why) => panic!("seed {seed}: {why}"),
+        valid += u64::from(expected);
+        let timeline = Timeline::new(model, &calls);
+        let depth = Depth::new(model, &calls, &timeline).go(u64::MAX, usize::MAX);
+        agrees(model, &calls, depth, expected, seed);
+        let breadth = Breadth::<M, u64>::new(model, &calls, &timeline, true).go(u64::MAX, 0, usize::MAX);
+        agrees(model, &calls, breadth, expected, seed);
+        if seed % 16 == 0 {
+            let wide = Breadth::<M, Wide>::new(model, &calls, &timeline, true).go(u64::MAX, 0, usize::MAX);
+            agrees(model, &calls, wide, expected, seed);
         }
     }
     valid
+}
+
+fn cases(usual: u64) -> u64 {
+    std::env::var("SPLITBRAIN_CASES").map_or(usual, |n| n.parse().unwrap())
 }
 
 fn register_op(chance: &mut Chance, crashes: bool) -> RegisterOp {
@@ -168,20 +188,24 @@ fn register_op(chance: &mut Chance, crashes: bool) -> RegisterOp {
 
 #[test]
 fn the_search_agrees_with_trying_every_order() {
-    let valid = compare(&Register, 60_000, register_op);
-    assert!((10_000..50_000).contains(&valid), "{valid}");
+    let fair = |valid: u64, cases: u64| assert!((cases / 10..cases * 9 / 10).contains(&valid), "{valid} of {cases}");
+    let many = cases(60_000);
+    fair(compare(&Register, many, register_op), many);
+    let many = cases(30_000);
     let mutex = |chance: &mut Chance, _| match chance.below(2) {
         0 => MutexOp::Acquire,
         _ => MutexOp::Release,
     };
-    let valid = compare(&Mutex, 30_000, mutex);
-    assert!((3_000..27_000).contains(&valid), "{valid}");
+    fair(compare(&Mutex, many, mutex), many);
     let counter = |chance: &mut Chance, crashes| match chance.below(if crashes { 1 } else { 2 }) {
         0 => CounterOp::Add(1 + chance.below(2) as u32),
         _ => CounterOp::Is(chance.below(5) as u32),
     };
-    let valid = compare(&Counter, 30_000, counter);
-    assert!((3_000..27_000).contains(&valid), "{valid}");
+    fair(compare(&Counter, many, counter), many);
+}
+
+fn decided(calls: &[Call<RegisterOp>]) -> Found {
+    decide(&Register, calls, &Limits::USUAL, true, &|| false).found
 }
 
 #[test]
@@ -190,7 +214,7 @@ fn merging_what_nobody_saw_changes_no_verdict() {
         let calls = random(&mut Chance(seed), register_op);
         let mut merged = calls.clone();
         merge_unseen(&mut merged);
-        let found = |calls: &[Call<RegisterOp>]| matches!(search(&Register, calls, BUDGET), Found::Order(_));
+        let found = |calls: &[Call<RegisterOp>]| matches!(decided(calls), Found::Order(_));
         assert_eq!(found(&calls), found(&merged), "seed {seed}: {calls:?}");
     }
 }
@@ -269,15 +293,15 @@ fn long_histories_with_many_unknown_writes_are_decided() {
         let mut calls = recorded(seed, 6, 10_000, 12);
         let crashed = calls.iter().filter(|c| !c.ended()).count();
         assert!(crashed > 300, "{crashed}");
-        let found = search(&Register, &calls, BUDGET);
+        let found = decided(&calls);
         assert!(matches!(found, Found::Order(_)), "seed {seed}");
         // A value that was read long after another had been read.
         let reads: Vec<usize> = (0..calls.len()).filter(|c| matches!(calls[*c].op, Read(_))).collect();
         let (early, late) = (reads[reads.len() / 2], reads[reads.len() / 2 + 40]);
         assert_ne!(calls[early].op, calls[late].op, "seed {seed}");
         calls[late].op = calls[early].op;
-        match search(&Register, &calls, BUDGET) {
-            Found::None => {}
+        match decided(&calls) {
+            Found::None { .. } => {}
             Found::Unknown(why) => panic!("seed {seed}: {why}"),
             Found::Order(_) => panic!("seed {seed}: an order with an old value"),
         }
@@ -286,23 +310,39 @@ fn long_histories_with_many_unknown_writes_are_decided() {
 
 #[test]
 fn what_is_too_much_ends_as_unknown() {
-    let nothing = Budget {
-        configurations: 3,
-        steps: 1000,
+    // Which of 40 numbers add up to an odd one? None, since all are even; but every sum is tried.
+    let mut calls: Vec<_> = (0..40)
+        .map(|n| Call {
+            op: CounterOp::Add(2 * (n * n * n + 1)),
+            begin: n,
+            end: 100 + n,
+        })
+        .collect();
+    calls.push(Call {
+        op: CounterOp::Is(100_001),
+        begin: 50,
+        end: 60,
+    });
+    let little = |bytes, steps, over: bool| {
+        let limits = Limits { bytes, steps };
+        match decide(&Counter, &calls, &limits, false, &|| over).found {
+            Found::Unknown(why) => why,
+            found => panic!("{}", format!("{found:?}").chars().take(200).collect::<String>()),
+        }
     };
-    let calls = recorded(1, 6, 1000, 10);
-    let found = search(&Register, &calls, nothing);
-    assert!(
-        matches!(&found, Found::Unknown(why) if why.contains("budget")),
-        "{found:?}"
-    );
-    let many: Vec<_> = (0..65)
+    let why = little(20 << 20, u64::MAX, false);
+    assert!(why.matches("more than 10 MB hold").count() == 2, "{why}");
+    let why = little(1 << 30, 1_000_000, false);
+    assert!(why.contains("undecided after "), "{why}");
+    let why = little(1 << 30, u64::MAX, true);
+    assert!(why.contains("the time was over"), "{why}");
+    let many: Vec<_> = (0..1025)
         .map(|n| Call {
             op: Set(n),
             begin: n,
-            end: 1000 + n,
+            end: 2000 + n,
         })
         .collect();
-    let found = search(&Register, &many, BUDGET);
-    assert!(matches!(&found, Found::Unknown(why) if why.contains("64")), "{found:?}");
+    assert!(matches!(decided(&many), Found::Unknown(why) if why.contains("more than 1024")));
+    assert!(matches!(decided(&many[..300]), Found::Order(Some(_))));
 }

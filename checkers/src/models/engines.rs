@@ -1,7 +1,7 @@
 //! The one place where models meet the engines of [`linear`](crate::linear).
 use super::{Quick, Reading};
 use crate::linear::model::{Call, Model};
-use crate::linear::search::{self, Found, search};
+use crate::linear::{self, Engine, Found, Limits};
 use splitbrain_core::Validity;
 
 /// What a search may use. Time is the caller's to limit: he is asked whether to stop.
@@ -30,8 +30,9 @@ pub(crate) enum By {
     Any,
     /// The linear algorithm or nobody.
     Quick,
-    /// This engine alone.
-    DepthFirst,
+    /// This engine alone: to compare the two.
+    #[cfg_attr(not(test), allow(dead_code))]
+    Engine(Engine),
 }
 
 /// What came of it.
@@ -59,9 +60,6 @@ impl From<Quick> for Decided {
     }
 }
 
-/// About the bytes of a configuration that an engine remembers.
-const CONFIGURATION: u64 = 100;
-
 /// Decides one part: `calls` in the order of their beginnings.
 pub(crate) fn decide<R: Reading>(
     reading: &R,
@@ -70,7 +68,7 @@ pub(crate) fn decide<R: Reading>(
     budget: Budget,
     stop: &dyn Fn() -> bool,
 ) -> Decided {
-    if by != By::DepthFirst {
+    if !matches!(by, By::Engine(_)) {
         if let Some(quick) = reading.quick(calls) {
             return quick.into();
         }
@@ -81,20 +79,24 @@ pub(crate) fn decide<R: Reading>(
     if stop() {
         return unknown("nobody", "told to stop".to_string());
     }
-    let budget = search::Budget {
-        configurations: usize::try_from(budget.memory / CONFIGURATION).unwrap_or(usize::MAX),
+    let limits = Limits {
+        bytes: usize::try_from(budget.memory).unwrap_or(usize::MAX),
         steps: budget.steps,
     };
-    let by = "depth-first";
     let mut calls = calls.to_vec();
     reading.simplify(&mut calls);
-    match search(&reading.model(), &calls, budget) {
+    let decision = match by {
+        By::Engine(engine) => linear::decide_alone(&reading.model(), &calls, engine, &limits),
+        _ => linear::decide(&reading.model(), &calls, &limits, false, stop),
+    };
+    let by = decision.by;
+    match decision.found {
         Found::Order(_) => Quick {
             by,
             culprits: Vec::new(),
         }
         .into(),
-        Found::None => Decided {
+        Found::None { .. } => Decided {
             validity: Validity::Invalid,
             by,
             culprits: Vec::new(),

@@ -89,7 +89,7 @@ impl<R: Reading> Erased for Parts<R> {
     fn fits(&self, part: usize, calls: &[u32]) -> bool {
         let part = &self.parts[part];
         let calls: Vec<_> = calls.iter().map(|n| part.calls[*n as usize].clone()).collect();
-        let decided = engines::decide(&part.reading, &calls, By::DepthFirst, Budget::default(), &|| false);
+        let decided = engines::decide(&part.reading, &calls, By::Any, Budget::default(), &|| false);
         decided.validity != Validity::Invalid
     }
 }

@@ -8,6 +8,7 @@ mod objects;
 
 use super::engines::By;
 use super::{Kind, Options, Prepared, prepare};
+use crate::linear::Engine;
 use generate::{Dice, Object, Size};
 use splitbrain_core::Validity;
 use splitbrain_core::formats::OpEvent;
@@ -38,7 +39,14 @@ fn difference(prepared: &Prepared, expected: Option<bool>, tally: &mut Tally) ->
     let mut parts = Vec::new();
     for part in 0..prepared.parts() {
         let judged = prepared.judge(part, Default::default(), &|| false);
-        let deep = prepared.judge_by(part, By::DepthFirst);
+        let deep = prepared.judge_by(part, By::Engine(Engine::DepthFirst));
+        let broad = prepared.judge_by(part, By::Engine(Engine::BreadthFirst));
+        if broad.validity != deep.validity {
+            return Some(format!(
+                "{} says {:?}, {} {:?}",
+                broad.by, broad.validity, deep.by, deep.validity
+            ));
+        }
         let quick = prepared.judge_by(part, By::Quick);
         if quick.validity == Validity::Unknown {
             tally.searched += 1;
