@@ -192,8 +192,14 @@ impl Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let from = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
+            println!("  etcd's end: {ended:?}; the end of its log:\n{}", &log[from..]);
+        }
     }
 }
 
