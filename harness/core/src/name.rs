@@ -27,6 +27,11 @@ impl Name {
         std::str::from_utf8(&self.bytes[..self.len as usize]).expect("a name is ASCII")
     }
 
+    /// Its bytes with what is left of their room, and how many of them count.
+    pub(crate) fn parts(&self) -> (&[u8; Name::MAX_LEN], usize) {
+        (&self.bytes, self.len as usize)
+    }
+
     /// A name from a prefix and a number: `numbered("n", 1)` is `n1`. Panics if the result is no name.
     pub fn numbered(prefix: &str, n: usize) -> Name {
         format!("{prefix}{n}").parse().expect("prefix and number make a name")
