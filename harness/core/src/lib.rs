@@ -30,6 +30,7 @@ pub mod generator;
 pub mod history;
 pub mod hosts;
 pub mod ids;
+mod json;
 mod line;
 pub mod name;
 pub mod op;

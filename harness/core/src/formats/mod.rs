@@ -4,10 +4,26 @@
 //! how it ended. That is what [`OpEvent`] holds, in the words of Jepsen's histories, and every format is read into it
 //! and written from it. What it says is taken as it stands; what it means is a model's business.
 //!
-//! Readers go event by event in memory bounded by the longest line (or, in EDN, the deepest nesting), and name the first
+//! Readers go event by event in memory bounded by the longest line (in EDN: the longest event), and name the first
 //! line that is malformed.
+//!
+//! A file that was cut off is read up to its last complete event only where the format can tell: our own history (a line
+//! counts once its newline is there), and EDN that ends between two events. An event of another format that ends in the
+//! middle is an error, because it cannot be told from one that is wrong. [`Reader::cut_off`] says what was missing.
+mod edn;
+mod edn_out;
+mod fields;
+mod json_lines;
+mod lines;
+mod log;
+mod own;
+mod reader;
+mod source;
+
 use crate::event::Kind;
+pub use crate::history::ReadError;
 use crate::time::Nanos;
+pub use reader::{Format, Reader, detect};
 
 /// What is asked or answered, as histories write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
