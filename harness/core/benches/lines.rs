@@ -1,8 +1,30 @@
 //! How fast a history's lines are written and read: events per second over the usual kinds of event.
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+//!
+//! What is measured is the thread's own processor time: a machine that others load too tells nothing by the clock.
+use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
+use nix::time::ClockId;
 use splitbrain_core::op::{Role, Status};
 use splitbrain_core::*;
 use std::hint::black_box;
+use std::time::Duration;
+
+/// Runs `work` as often as asked, and says how long the processor took.
+fn time<T>(bencher: &mut Bencher<'_>, mut work: impl FnMut() -> T) {
+    let now = || {
+        Duration::from(
+            ClockId::CLOCK_THREAD_CPUTIME_ID
+                .now()
+                .expect("every Linux has this clock"),
+        )
+    };
+    bencher.iter_custom(|times| {
+        let begin = now();
+        for _ in 0..times {
+            black_box(work());
+        }
+        now() - begin
+    });
+}
 
 const EVENTS: u64 = 20_000;
 
@@ -103,7 +125,7 @@ fn writing(c: &mut Criterion) {
     let mut group = c.benchmark_group("write");
     group.throughput(Throughput::Elements(EVENTS));
     group.bench_function("by hand", |b| {
-        b.iter(|| {
+        time(b, || {
             out.clear();
             for event in black_box(&events) {
                 event.write_line(&mut out);
@@ -113,7 +135,7 @@ fn writing(c: &mut Criterion) {
         })
     });
     group.bench_function("derived", |b| {
-        b.iter(|| {
+        time(b, || {
             out.clear();
             for event in black_box(&events) {
                 serde_json::to_writer(&mut out, event).expect("plain data always becomes JSON");
@@ -125,9 +147,84 @@ fn writing(c: &mut Criterion) {
     group.finish();
 }
 
+/// A header and the events, each made a line by `line`.
+fn history(line: impl Fn(&Event) -> String) -> Vec<u8> {
+    let host = |n| system::HostSpec {
+        name: name("n", n),
+        role: HostRole::Member,
+        asked: true,
+    };
+    let header = Header {
+        splitbrain: history::SCHEMA,
+        seed: 7,
+        plan: Plan::new("raft", "sim"),
+        hosts: (1..=5).map(host).collect(),
+        promises: vec![],
+        beliefs: String::new(),
+        versions: Default::default(),
+    };
+    let mut text = serde_json::to_string(&header).expect("plain data always becomes JSON") + "\n";
+    for event in events() {
+        text += &(line(&event) + "\n");
+    }
+    text.into_bytes()
+}
+
+fn fixed(event: &Event) -> String {
+    serde_json::to_string(event).expect("plain data always becomes JSON")
+}
+
+/// The keys in the order of the alphabet.
+fn sorted(event: &Event) -> String {
+    let tree = serde_json::to_value(event).expect("plain data always becomes JSON");
+    tree.to_string()
+}
+
+/// How many events, by reading into one event again and again.
+fn count(text: &[u8]) -> u64 {
+    let input = std::io::BufReader::with_capacity(64 << 10, text);
+    let mut reader = history::Reader::new(input).expect("a good header");
+    let mut event = reader.next_event().expect("good lines").expect("at least one");
+    let mut count = 1;
+    while reader.next_event_into(&mut event).expect("good lines") {
+        black_box(&event);
+        count += 1;
+    }
+    count
+}
+
+fn reading(c: &mut Criterion) {
+    let (in_order, other_order) = (history(fixed), history(sorted));
+    let mut group = c.benchmark_group("read");
+    group.throughput(Throughput::Elements(EVENTS));
+    group.bench_function("our key order", |b| {
+        time(b, || assert_eq!(count(black_box(&in_order)), EVENTS))
+    });
+    group.bench_function("our key order, whole", |b| {
+        time(b, || {
+            History::read(black_box(in_order.as_slice()))
+                .expect("good lines")
+                .events
+                .len()
+        })
+    });
+    group.bench_function("another key order", |b| {
+        time(b, || assert_eq!(count(black_box(&other_order)), EVENTS))
+    });
+    group.bench_function("derived", |b| {
+        time(b, || {
+            let lines = in_order.split(|&byte| byte == b'\n').skip(1);
+            lines
+                .filter(|line| serde_json::from_slice::<Event>(line).is_ok())
+                .count()
+        })
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = lines;
     config = Criterion::default().sample_size(30);
-    targets = writing
+    targets = writing, reading
 }
 criterion_main!(lines);

@@ -20,6 +20,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![deny(missing_docs)]
 
+#[cfg(test)]
+extern crate self as splitbrain_core;
+
 pub mod action;
 pub mod checker;
 pub mod deploy;

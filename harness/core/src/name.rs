@@ -32,6 +32,27 @@ impl Name {
         (&self.bytes, self.len as usize)
     }
 
+    /// The name that `bytes` start with, and how many they are; `None`: they do not start with a name and a quote.
+    #[inline(always)]
+    pub(crate) fn before_quote(bytes: &[u8]) -> Option<(Name, usize)> {
+        let mut room = [0; Name::MAX_LEN];
+        let mut len = 0;
+        loop {
+            match *bytes.get(len)? {
+                b'"' => break,
+                byte @ b'a'..=b'z' => *room.get_mut(len)? = byte,
+                byte @ (b'0'..=b'9' | b'-') if len > 0 => *room.get_mut(len)? = byte,
+                _ => return None,
+            }
+            len += 1;
+        }
+        let name = Name {
+            bytes: room,
+            len: len as u8,
+        };
+        (len > 0).then_some((name, len))
+    }
+
     /// A name from a prefix and a number: `numbered("n", 1)` is `n1`. Panics if the result is no name.
     pub fn numbered(prefix: &str, n: usize) -> Name {
         format!("{prefix}{n}").parse().expect("prefix and number make a name")
