@@ -14,16 +14,20 @@ mod edn;
 mod edn_out;
 mod fields;
 mod json_lines;
+mod json_out;
 mod lines;
 mod log;
 mod own;
 mod reader;
 mod source;
+mod trace_out;
+mod writer;
 
 use crate::event::Kind;
 pub use crate::history::ReadError;
 use crate::time::Nanos;
 pub use reader::{Format, Reader, detect};
+pub use writer::{Output, Writer};
 
 /// What is asked or answered, as histories write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

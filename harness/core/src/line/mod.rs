@@ -22,6 +22,7 @@ mod write;
 use crate::event::{Body, Event, Kind, Process};
 use crate::time::Nanos;
 pub(crate) use fixed::fixed;
+pub(crate) use write::quoted;
 
 impl Event {
     /// An event to be read into.

@@ -3,6 +3,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use splitbrain_core::action::Link;
 use splitbrain_core::event::{FaultStep, Hit, Phase};
+use splitbrain_core::formats::{OpEvent, Speaker, Value};
 use splitbrain_core::op::{Role, Status};
 use splitbrain_core::plan::{FaultKind, Target};
 use splitbrain_core::time::Offset;
@@ -43,10 +44,11 @@ impl Dice {
         }
     }
 
+    /// What hosts are called here.
+    pub const NAMES: [&str; 7] = ["n1", "n2", "c12", "storage", "a-name-of-fifte", "nemesis", "x"];
+
     pub fn name(&mut self) -> Name {
-        self.of(&["n1", "n2", "c12", "storage", "a-name-of-fifte", "nemesis", "x"])
-            .parse()
-            .unwrap()
+        self.of(&Dice::NAMES).parse().unwrap()
     }
 
     pub fn names(&mut self) -> Vec<Name> {
@@ -156,6 +158,39 @@ impl Dice {
             kind: self.of(&[Kind::Invoke, Kind::Ok, Kind::Fail, Kind::Info]),
             body: self.body(),
             error: self.maybe(Dice::text),
+        }
+    }
+
+    /// An event as a reader could have read it, in line `line`.
+    pub fn op_event(&mut self, line: u64) -> OpEvent {
+        let process = match self.below(4) {
+            0 => Speaker::Other(self.of(&["nemesis", "12", "", "n 1", "é"]).into()),
+            1 => Speaker::Client(self.0.random()),
+            _ => Speaker::Client(self.below(5) as i64),
+        };
+        let f = match self.below(3) {
+            0 => self.text(),
+            _ => self.of(&["read", "write", "cas", "txn", "a/b"]).to_string(),
+        };
+        OpEvent {
+            line,
+            time: self.maybe(|d| Nanos(d.number() >> 1)),
+            process,
+            kind: self.of(&[Kind::Invoke, Kind::Ok, Kind::Fail, Kind::Info]),
+            f: f.into(),
+            key: self.maybe(|d| d.value(2)).filter(|key| *key != Value::Nil),
+            value: self.value(4),
+            error: self.maybe(|d| d.text().into()),
+        }
+    }
+
+    pub fn value(&mut self, depth: u32) -> Value {
+        match self.below(if depth == 0 { 5 } else { 8 }) {
+            0 => Value::Nil,
+            1 => Value::Bool(self.flip()),
+            2 => Value::Int(self.number() as i64),
+            3 | 4 => Value::Text(self.text().into()),
+            _ => Value::List((0..self.below(4)).map(|_| self.value(depth - 1)).collect()),
         }
     }
 
