@@ -76,6 +76,34 @@ pub(crate) fn decide<R: Reading>(
             return unknown("quick", "its conditions do not hold".to_string());
         }
     }
+    let Some(groups) = reading.split(calls) else {
+        return search_all(reading, calls, budget, stop);
+    };
+    let mut gravest = Decided::from(Quick {
+        by: "nobody",
+        culprits: Vec::new(),
+    });
+    for group in groups {
+        let of: Vec<_> = group.iter().map(|n| calls[*n as usize].clone()).collect();
+        let mut decided = search_all(reading, &of, budget, stop);
+        if decided.validity == Validity::Invalid {
+            decided.culprits = group;
+            return decided;
+        }
+        if decided.validity >= gravest.validity {
+            gravest = decided;
+        }
+    }
+    gravest
+}
+
+/// Lets the engines decide.
+fn search_all<R: Reading>(
+    reading: &R,
+    calls: &[Call<<R::Model as Model>::Op>],
+    budget: Budget,
+    stop: &dyn Fn() -> bool,
+) -> Decided {
     if stop() {
         return unknown("nobody", "told to stop".to_string());
     }

@@ -5,7 +5,7 @@
 //! counted for each part on its own, so that they are dense whatever the number of objects.
 //!
 //! Memory: one call and one [`Source`] for each operation, and the open operations.
-use super::prepared::{Part, Parts, Prepared};
+use super::prepared::{Part, Parts, Prepared, shown};
 use super::{Ending, Kind, Options, Reading};
 use crate::linear::model::{Call, Model, NEVER};
 use splitbrain_core::formats::{OpEvent, Speaker, Value};
@@ -132,16 +132,31 @@ impl<R: Reading + 'static, F: Fn() -> R + 'static> Gather<R, F> {
                 open.f, open.line, event.f
             ));
         }
-        let second = match &event.value {
-            Value::List(pair) if self.keyed && event.key.is_none() && pair.len() == 2 => Some(&pair[1]),
-            _ => None,
-        };
         let ending = match event.kind {
-            splitbrain_core::Kind::Ok => Ending::Ok(second.unwrap_or(&event.value)),
+            splitbrain_core::Kind::Ok => Ending::Ok(self.answer(&open, event)?),
             splitbrain_core::Kind::Fail => Ending::Fail(event.error.as_deref()),
             _ => Ending::Unknown,
         };
         self.fill(process, &open, ending, line)
+    }
+
+    /// What an operation answers, without its key.
+    fn answer<'a>(&self, open: &Open, event: &'a OpEvent) -> Result<&'a Value, String> {
+        let (key, value) = match (&event.key, &event.value) {
+            (Some(key), value) => (key, value),
+            (None, Value::List(pair)) if self.keyed && pair.len() == 2 => (&pair[0], &pair[1]),
+            // No key: the one that was asked for.
+            (None, value) => return Ok(value),
+        };
+        match self.numbers.get(&Some(key.clone())) {
+            Some(part) if *part == open.part => Ok(value),
+            _ => Err(format!(
+                "{} was asked in line {} of another key than {}",
+                open.f,
+                open.line,
+                shown(key)
+            )),
+        }
     }
 
     fn fill(&mut self, process: i64, open: &Open, ending: Ending, line: u32) -> Result<(), String> {
@@ -199,10 +214,8 @@ impl<R: Reading> Growing<R> {
     }
 
     fn finish(self) -> Part<R> {
-        let model = self.reading.model();
-        let says = |call: &Call<Op<R>>| call.ended() || !model.looks(&call.op);
         let filled = self.slots.into_iter().zip(self.sources);
-        let told = filled.filter_map(|(slot, source)| Some((slot.filter(says)?, source)));
+        let told = filled.filter_map(|(slot, source)| Some((slot?, source)));
         let (calls, sources): (Vec<_>, Vec<_>) = told.unzip();
         Part {
             reading: self.reading,

@@ -1,7 +1,11 @@
 //! The names of the models, and what each stands for.
 use super::Options;
+use super::counter::CounterReading;
 use super::gather::{Gather, Gathering};
+use super::kv::KvReading;
+use super::queue::QueueReading;
 use super::register::RegisterReading;
+use super::set::SetReading;
 
 /// A model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +143,11 @@ impl Kind {
         let failed = options.failed_cas;
         match self {
             Register | CasRegister | RegisterMap => Gather::boxed(self, options, move || RegisterReading::new(failed)),
+            Kv => Gather::boxed(self, options, KvReading::default),
+            Set => Gather::boxed(self, options, SetReading::<false>::new),
+            GrowOnlySet => Gather::boxed(self, options, SetReading::<true>::new),
+            Counter => Gather::boxed(self, options, CounterReading::default),
+            FifoQueue => Gather::boxed(self, options, QueueReading::new),
             _ => panic!("{} is not written yet", self.name()),
         }
     }

@@ -12,11 +12,17 @@
 //! **Judging.** Where a linear algorithm applies ([`Reading::quick`]) it decides; else the engines of
 //! [`linear`](crate::linear) do, within a budget. [`prepared`] holds the parts of a history so that each can be judged
 //! on a thread of its own; this crate starts none.
+mod counter;
 mod engines;
 mod gather;
+mod inclusion;
 mod kind;
+mod kv;
 mod prepared;
+mod queue;
 pub mod register;
+mod set;
+mod states;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -90,7 +96,8 @@ pub trait Reading: Send + Sync {
     where
         Self: Sized;
 
-    /// The call that an operation with one of these names is, or `None` if it says nothing. An error is a fragment in
+    /// The call that an operation with one of these names is, or `None` if it says nothing, as one does that only looks
+    /// and has no answer. An error is a fragment in
     /// words: which value cannot be, and what would be one.
     fn call(
         &mut self,
@@ -106,9 +113,13 @@ pub trait Reading: Send + Sync {
     /// Makes one of what no call can tell apart, before the engines search.
     fn simplify(&self, _calls: &mut [Call<<Self::Model as Model>::Op>]) {}
 
-    /// A linear algorithm's word, where its conditions hold; `calls` are in the order of their beginnings, and those
-    /// that crashed and only look are left out. Places are mostly dense: below twice the number of operations.
+    /// A linear algorithm's word, where its conditions hold; `calls` are in the order of their beginnings. Places are mostly dense: below twice the number of operations.
     fn quick(&self, _calls: &[Call<<Self::Model as Model>::Op>]) -> Option<Quick> {
+        None
+    }
+
+    /// The calls on objects that do not touch each other, if there are several: each group by their places in the slice.
+    fn split(&self, _calls: &[Call<<Self::Model as Model>::Op>]) -> Option<Vec<Vec<u32>>> {
         None
     }
 

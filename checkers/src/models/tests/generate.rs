@@ -39,6 +39,11 @@ pub(in crate::models) trait Object: Clone {
         false
     }
 
+    /// Whether each of two answers may stand in the place of the other, right or wrong.
+    fn can_swap(&self, _a: &Value, _b: &Value) -> bool {
+        true
+    }
+
     /// Some other answer that an object of this kind may give.
     fn wrong(&mut self, dice: &mut Dice, f: &str, right: &Value) -> Value;
 }
@@ -144,7 +149,7 @@ pub(in crate::models) fn valid<O: Object>(object: &mut O, dice: &mut Dice, size:
 pub(in crate::models) fn spoil<O: Object>(object: &mut O, dice: &mut Dice, events: &mut [OpEvent]) {
     match dice.below(4) {
         0 | 1 => change_answer(object, dice, events),
-        2 => swap_answers(dice, events),
+        2 => swap_answers(object, dice, events),
         _ => (0..1 + dice.below(4)).for_each(|_| move_event(dice, events)),
     }
 }
@@ -170,13 +175,13 @@ fn change_answer<O: Object>(object: &mut O, dice: &mut Dice, events: &mut [OpEve
     }
 }
 
-fn swap_answers(dice: &mut Dice, events: &mut [OpEvent]) {
+fn swap_answers<O: Object>(object: &O, dice: &mut Dice, events: &mut [OpEvent]) {
     let told = answers(events);
     if told.len() < 2 {
         return;
     }
     let (a, b) = (*dice.pick(&told), *dice.pick(&told));
-    if events[a].f == events[b].f {
+    if a != b && events[a].f == events[b].f && object.can_swap(&events[a].value, &events[b].value) {
         let value = std::mem::take(&mut events[a].value);
         events[a].value = std::mem::replace(&mut events[b].value, value);
     }
