@@ -77,7 +77,7 @@ pub(crate) fn decide<R: Reading>(
         }
     }
     let Some(groups) = reading.split(calls) else {
-        return search_all(reading, calls, budget, stop);
+        return search_all(reading, calls, by, budget, stop);
     };
     let mut gravest = Decided::from(Quick {
         by: "nobody",
@@ -85,7 +85,7 @@ pub(crate) fn decide<R: Reading>(
     });
     for group in groups {
         let of: Vec<_> = group.iter().map(|n| calls[*n as usize].clone()).collect();
-        let mut decided = search_all(reading, &of, budget, stop);
+        let mut decided = search_all(reading, &of, by, budget, stop);
         if decided.validity == Validity::Invalid {
             decided.culprits = group;
             return decided;
@@ -101,6 +101,7 @@ pub(crate) fn decide<R: Reading>(
 fn search_all<R: Reading>(
     reading: &R,
     calls: &[Call<<R::Model as Model>::Op>],
+    by: By,
     budget: Budget,
     stop: &dyn Fn() -> bool,
 ) -> Decided {

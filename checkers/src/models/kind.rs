@@ -2,7 +2,12 @@
 use super::Options;
 use super::counter::CounterReading;
 use super::gather::{Gather, Gathering};
+use super::ids::{MonotoneReading, UniqueReading};
+use super::jobs::JobReading;
 use super::kv::KvReading;
+use super::leadership::LeaderReading;
+use super::locks::LockReading;
+use super::permits::PermitReading;
 use super::queue::QueueReading;
 use super::register::RegisterReading;
 use super::set::SetReading;
@@ -141,6 +146,7 @@ impl Kind {
     /// Reads a history of operations event by event.
     pub fn gathering(self, options: &Options) -> Box<dyn Gathering> {
         let failed = options.failed_cas;
+        let (permits, depth) = (options.permits, options.depth);
         match self {
             Register | CasRegister | RegisterMap => Gather::boxed(self, options, move || RegisterReading::new(failed)),
             Kv => Gather::boxed(self, options, KvReading::default),
@@ -148,7 +154,16 @@ impl Kind {
             GrowOnlySet => Gather::boxed(self, options, SetReading::<true>::new),
             Counter => Gather::boxed(self, options, CounterReading::default),
             FifoQueue => Gather::boxed(self, options, QueueReading::new),
-            _ => panic!("{} is not written yet", self.name()),
+            Mutex => Gather::boxed(self, options, PermitReading::mutex),
+            Semaphore => Gather::boxed(self, options, move || PermitReading::semaphore(permits)),
+            OwnerMutex => Gather::boxed(self, options, || LockReading::new(1, false)),
+            ReentrantMutex => Gather::boxed(self, options, move || LockReading::new(depth, false)),
+            FencedMutex => Gather::boxed(self, options, || LockReading::new(1, true)),
+            ReentrantFencedMutex => Gather::boxed(self, options, move || LockReading::new(depth, true)),
+            UniqueIds => Gather::boxed(self, options, UniqueReading::new),
+            MonotoneIds => Gather::boxed(self, options, MonotoneReading::new),
+            LeaderPerEpoch => Gather::boxed(self, options, LeaderReading::new),
+            ExactlyOnce => Gather::boxed(self, options, JobReading::new),
         }
     }
 }

@@ -15,9 +15,14 @@
 mod counter;
 mod engines;
 mod gather;
+mod ids;
 mod inclusion;
+mod jobs;
 mod kind;
 mod kv;
+mod leadership;
+mod locks;
+mod permits;
 mod prepared;
 mod queue;
 pub mod register;

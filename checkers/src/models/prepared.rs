@@ -122,7 +122,17 @@ impl Prepared {
     /// Lets one way alone judge a part.
     #[cfg(test)]
     pub(super) fn judge_by(&self, part: usize, by: By) -> PartJudgement {
-        self.parts.judge(part, by, Budget::default(), &|| false)
+        // One engine alone may be lost where both together are not.
+        let little = Budget {
+            memory: 32 << 20,
+            steps: 300_000,
+        };
+        let budget = if matches!(by, By::Engine(_)) {
+            little
+        } else {
+            Budget::default()
+        };
+        self.parts.judge(part, by, budget, &|| false)
     }
 
     /// Whether some order of these calls of a part fits, by an engine.

@@ -32,6 +32,11 @@ impl Values {
         number
     }
 
+    /// How many numbers are given, that of nil included.
+    pub fn count(&self) -> usize {
+        self.met.len()
+    }
+
     /// The value in words; numbers that were not given stand for a value that nobody saw.
     pub fn shown(&self, number: u32) -> String {
         let value = self.met.get(number as usize);

@@ -90,4 +90,4 @@ fn operations<O: Object>(object: &O, events: &[OpEvent]) -> Vec<Operation> {
 }
 
 /// The reasons for failures that objects give.
-const WHY: [&str; 4] = ["mismatch", "empty", "held", "not-held"];
+const WHY: [&str; 5] = ["mismatch", "empty", "held", "not-held", "already-ran"];

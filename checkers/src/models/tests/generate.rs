@@ -147,9 +147,10 @@ pub(in crate::models) fn valid<O: Object>(object: &mut O, dice: &mut Dice, size:
 
 /// Changes something, after which the history may be invalid.
 pub(in crate::models) fn spoil<O: Object>(object: &mut O, dice: &mut Dice, events: &mut [OpEvent]) {
-    match dice.below(4) {
+    match dice.below(5) {
         0 | 1 => change_answer(object, dice, events),
         2 => swap_answers(object, dice, events),
+        3 => deny_failure(object, dice, events),
         _ => (0..1 + dice.below(4)).for_each(|_| move_event(dice, events)),
     }
 }
@@ -172,6 +173,20 @@ fn change_answer<O: Object>(object: &mut O, dice: &mut Dice, events: &mut [OpEve
                 event.value = object.wrong(dice, &event.f, &right);
             }
         }
+    }
+}
+
+/// Says of something that failed that it happened: two hold a lock.
+fn deny_failure<O: Object>(object: &mut O, dice: &mut Dice, events: &mut [OpEvent]) {
+    let failed: Vec<usize> = (0..events.len()).filter(|e| events[*e].kind == Kind::Fail).collect();
+    if failed.is_empty() {
+        return;
+    }
+    let event = &mut events[*dice.pick(&failed)];
+    event.kind = Kind::Ok;
+    event.error = None;
+    if object.tells(&event.f) {
+        event.value = object.wrong(dice, &event.f, &event.value);
     }
 }
 
