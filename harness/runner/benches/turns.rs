@@ -6,6 +6,7 @@
 //!
 //! `cargo bench -p splitbrain-runner --bench turns` prints one line a figure, `figure <name> <value> <unit>`: the best of
 //! [`RUNS`] runs of [`LASTING`] each, because others use the machine too.
+use nix::time::ClockId;
 use splitbrain_core::event::{Event, Kind, Phase};
 use splitbrain_core::history::{Header, SCHEMA};
 use splitbrain_core::world::{Happening, Unasked};
@@ -15,7 +16,7 @@ use splitbrain_core::{
 };
 use splitbrain_runner::{Drive, Ended, Limits, Recorder, drive};
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const HOSTS: usize = 5;
 const LANES: [Lane; 3] = [Lane::Observe, Lane::Write, Lane::Register];
@@ -26,7 +27,7 @@ const LASTING: Nanos = Nanos::secs(2);
 struct Nothing {
     began: Instant,
     queue: VecDeque<Happening>,
-    seq: u64,
+    first: Name,
 }
 
 impl Nothing {
@@ -49,19 +50,18 @@ impl Nothing {
         Nothing {
             began: Instant::now(),
             queue,
-            seq: 0,
+            first: hosts[0].name,
         }
     }
 
     fn status(&self, host: Name) -> Status {
-        let first = Name::numbered("n", 1);
-        let leads = host == first;
+        let leads = host == self.first;
         Status {
             role: if leads { Role::Leader } else { Role::Follower },
             epoch: Some(Epoch(1)),
             token: leads.then_some(Token(1)),
             reign: leads.then_some(Reign(1)),
-            leader: Some(first),
+            leader: Some(self.first),
         }
     }
 }
@@ -73,14 +73,12 @@ impl World for Nothing {
     fn submit(&mut self, id: u64, host: Name, op: Op) {
         let answer = match op {
             Op::Observe => Answer::Status(self.status(host)),
-            Op::Write { .. } => {
-                self.seq += 1;
-                Answer::Written {
-                    token: Token(1),
-                    seq: self.seq,
-                }
-            }
-            Op::Get => Answer::Value(Some(self.seq)),
+            // The storage's numbers count from 1: nothing was written of which it would have to tell.
+            Op::Write { .. } => Answer::Written {
+                token: Token(1),
+                seq: 0,
+            },
+            Op::Get => Answer::Value(None),
             _ => Answer::Done,
         };
         let outcome = Outcome::Ok(answer);
@@ -143,11 +141,17 @@ impl Generator for Peace {
     fn notify(&mut self, _event: &Event) {}
 }
 
-/// Operations per second of one run whose events go to `sink`.
-fn run(hosts: &[HostSpec], mut sink: impl FnMut(&Event) -> Result<(), String>) -> f64 {
+/// The processor time that this thread has used.
+fn cpu_time() -> Duration {
+    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
+    clock.now().expect("every thread has this clock").into()
+}
+
+/// Operations per second, and nanoseconds of processor time an operation, of one run whose events go to `sink`.
+fn run(hosts: &[HostSpec], mut sink: impl FnMut(&Event) -> Result<(), String>) -> [f64; 2] {
     let mut world = Nothing::new(hosts);
     let mut answered = 0u64;
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), cpu_time());
     let ended = drive(Drive {
         world: &mut world,
         hosts,
@@ -167,12 +171,15 @@ fn run(hosts: &[HostSpec], mut sink: impl FnMut(&Event) -> Result<(), String>) -
         },
         stop: &|| false,
     });
-    let rate = answered as f64 / began.elapsed().as_secs_f64();
     assert_eq!(ended, Ended::Whole);
-    rate
+    let cpu = cpu_time() - cpu;
+    [
+        answered as f64 / began.elapsed().as_secs_f64(),
+        cpu.as_nanos() as f64 / answered as f64,
+    ]
 }
 
-fn recorded(hosts: &[HostSpec]) -> f64 {
+fn recorded(hosts: &[HostSpec]) -> [f64; 2] {
     let dir = tempfile::tempdir().expect("a folder for the history");
     let header = Header {
         splitbrain: SCHEMA,
@@ -189,8 +196,12 @@ fn recorded(hosts: &[HostSpec]) -> f64 {
     rate
 }
 
-fn best(run: impl FnMut(usize) -> f64) -> f64 {
-    (0..RUNS).map(run).fold(0.0, f64::max)
+fn print(name: &str, run: impl FnMut(usize) -> [f64; 2]) {
+    let runs: Vec<[f64; 2]> = (0..RUNS).map(run).collect();
+    let rate = runs.iter().map(|[rate, _]| *rate).fold(0.0, f64::max);
+    let cpu = runs.iter().map(|[_, cpu]| *cpu).fold(f64::MAX, f64::min);
+    println!("figure {name} {rate:.0} operations/s");
+    println!("figure {name}-cpu {cpu:.0} ns/operation");
 }
 
 fn main() {
@@ -204,6 +215,6 @@ fn main() {
         asked: true,
     };
     let hosts: Vec<HostSpec> = (1..=HOSTS).map(spec).collect();
-    println!("figure loop {:.0} operations/s", best(|_| run(&hosts, |_| Ok(()))));
-    println!("figure loop-recorded {:.0} operations/s", best(|_| recorded(&hosts)));
+    print("loop", |_| run(&hosts, |_| Ok(())));
+    print("loop-recorded", |_| recorded(&hosts));
 }
