@@ -263,8 +263,8 @@ fn write_until_closed(shared: &(Mutex<Shared>, Condvar), disk: &mut Disk, path: 
         let oldest = std::mem::replace(&mut began, Instant::now());
         let any = !taken.is_empty();
         let mut result = disk.write(&taken);
-        give_back(shared, &mut taken, &mut hand);
         if any && result.is_ok() {
+            give_back(shared, &mut taken, &mut hand);
             result = disk.sync();
         }
         let mut guard = lock();
