@@ -1,9 +1,9 @@
 //! The recorder: history lines to disk, without the loop ever waiting for the disk.
 //!
-//! The loop turns an event into a line and appends it to the open *piece*, a block of memory that was there before; a
-//! thread of the recorder's own takes away what was recorded, writes it and syncs it, every [`SYNC_EVERY`]. The two share
-//! a lock that is held for the copy of one line, or for the exchange of full pieces against empty ones: never while
-//! anything is written or synced. Pieces go round, so that a call moves no old bytes and meets no fresh page.
+//! The loop turns an event into a line and appends it to the open *piece*, a block of memory that was there before. A
+//! thread of the recorder's own writes each piece that is full, and every [`SYNC_EVERY`] it writes the open one too and syncs.
+//! The two share a lock that is held for the copy of one line, or for the exchange of full pieces against empty ones: never
+//! while anything is written or synced. Pieces go round, so that a call moves no old bytes and meets no fresh page.
 //!
 //! What is lost. A round lasts [`SYNC_EVERY`], or as long as its write and sync if that is longer. When control dies, lines
 //! of one round can be lost, and of two rounds when its machine dies: 100 ms at most where a disk takes and syncs what it
@@ -128,7 +128,8 @@ impl Recorder {
         event.write_line(&mut self.line);
         self.line.push(b'\n');
         let mut shared = self.lock();
-        if shared.open.len() + self.line.len() > PIECE && !shared.open.is_empty() {
+        let full = shared.open.len() + self.line.len() > PIECE && !shared.open.is_empty();
+        if full {
             shared = self.next_piece(shared);
         }
         if let Some(error) = &shared.error {
@@ -136,6 +137,10 @@ impl Recorder {
         }
         shared.open.extend_from_slice(&self.line);
         shared.recorded += 1;
+        drop(shared);
+        if full {
+            self.shared.1.notify_all();
+        }
         Ok(())
     }
 
@@ -210,6 +215,8 @@ struct Disk {
     file: File,
     sync: fn(&File) -> std::io::Result<()>,
     written: u64,
+    /// Whether something was written since the last sync.
+    unsynced: bool,
     /// Up to here the system was asked to forget it.
     forgotten: u64,
 }
@@ -220,6 +227,7 @@ impl Disk {
             file,
             sync,
             written: 0,
+            unsynced: false,
             forgotten: 0,
         }
     }
@@ -227,82 +235,116 @@ impl Disk {
     fn write(&mut self, pieces: &[Vec<u8>]) -> std::io::Result<()> {
         for piece in pieces {
             self.file.write_all(piece)?;
+            // Of what is not synced yet, this only starts the writing: the sync then waits for less.
+            if piece.len() > PIECE / 2 {
+                self.advise(self.written, piece.len() as u64);
+            }
             self.written += piece.len() as u64;
         }
+        self.unsynced |= !pieces.is_empty();
         Ok(())
     }
 
     /// Syncs, and keeps only the newest [`CACHED`] bytes in memory: to write into pages that the system has just got back
     /// costs a quarter of what new ones cost, and what a long history holds of the memory is taken from the system that is
-    /// tested. Where the advice means nothing, nothing is lost.
+    /// tested.
     fn sync(&mut self) -> std::io::Result<()> {
         (self.sync)(&self.file)?;
+        self.unsynced = false;
         let old = self.written.saturating_sub(CACHED);
         if old >= self.forgotten + PIECE as u64 {
-            let (from, length) = (self.forgotten as i64, (old - self.forgotten) as i64);
-            let _ = posix_fadvise(&self.file, from, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+            self.advise(self.forgotten, old - self.forgotten);
             self.forgotten = old;
         }
         Ok(())
     }
+
+    /// Says that these bytes will not be read again soon. Where the advice means nothing, nothing is lost.
+    fn advise(&self, from: u64, length: u64) {
+        let _ = posix_fadvise(
+            &self.file,
+            from as i64,
+            length as i64,
+            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+        );
+    }
 }
 
-/// The recorder's thread: takes what there is, writes and syncs it, every [`SYNC_EVERY`] and for each barrier.
+/// The recorder's thread: writes full pieces as they come, and every [`SYNC_EVERY`], and for each barrier, writes what
+/// there is and syncs it.
 fn write_until_closed(shared: &(Mutex<Shared>, Condvar), disk: &mut Disk, path: &Path) {
-    let lock = || {
-        shared
-            .0
-            .lock()
-            .expect("the loop's thread does not panic while it records")
-    };
     let (mut taken, mut hand) = (Vec::new(), piece());
     let mut began = Instant::now();
+    let mut due = began + SYNC_EVERY;
     loop {
-        let (recorded, closing) = take(shared, began + SYNC_EVERY, &mut taken, &mut hand);
-        // Nothing of this round was recorded before the last one began.
-        let oldest = std::mem::replace(&mut began, Instant::now());
-        let any = !taken.is_empty();
+        let turn = take(shared, due, &mut taken, &mut hand);
+        let begins = Instant::now();
         let mut result = disk.write(&taken);
-        if any && result.is_ok() {
+        if !taken.is_empty() && result.is_ok() {
             give_back(shared, &mut taken, &mut hand);
+        }
+        let syncs = turn.syncs && disk.unsynced;
+        if syncs && result.is_ok() {
             result = disk.sync();
         }
-        let mut guard = lock();
+        let lock = shared.0.lock();
+        let mut guard = lock.expect("the loop's thread does not panic while it records");
         match result {
-            Ok(()) => guard.synced = recorded,
+            Ok(()) if turn.syncs => guard.synced = turn.recorded,
+            Ok(()) => {}
             Err(e) => guard.error = Some(format!("failed to write {}: {e}", path.display())),
         }
-        if any {
+        if syncs {
             guard.kept.syncs += 1;
-            guard.kept.slowest = guard.kept.slowest.max(oldest.elapsed());
+            // What was synced now was recorded after the last time that everything was taken.
+            guard.kept.slowest = guard.kept.slowest.max(began.elapsed());
+        }
+        if turn.syncs {
+            began = begins;
+            // A late round delays no later one.
+            due = (due + SYNC_EVERY).clamp(begins, begins + SYNC_EVERY);
         }
         shared.1.notify_all();
-        if guard.error.is_some() || closing {
+        if guard.error.is_some() || turn.closing {
             return;
         }
     }
 }
 
-/// Waits until `due`, a barrier or the end, then takes every piece that has lines; `hand` becomes the open one. How many
-/// lines were recorded so far, and whether that was all.
+/// What the recorder's thread is to do with what it took.
+struct Turn {
+    /// Whether everything was taken, and is to be synced.
+    syncs: bool,
+    /// Lines recorded so far.
+    recorded: u64,
+    closing: bool,
+}
+
+/// Waits until a piece is full, and takes it; or until `due`, a barrier or the end, and takes every piece that has lines:
+/// `hand` becomes the open one.
 fn take(
     (lock, changed): &(Mutex<Shared>, Condvar),
     due: Instant,
     taken: &mut Vec<Vec<u8>>,
     hand: &mut Vec<u8>,
-) -> (u64, bool) {
+) -> Turn {
     let guard = lock.lock().expect("the loop's thread does not panic while it records");
     let patience = due.saturating_duration_since(Instant::now());
-    let nothing_to_do = |shared: &mut Shared| !shared.barrier && !shared.closing;
+    let nothing_to_do = |shared: &mut Shared| !shared.barrier && !shared.closing && shared.full.is_empty();
     let waited = changed.wait_timeout_while(guard, patience, nothing_to_do);
     let mut shared = waited.expect("the loop's thread does not panic while it records").0;
-    shared.barrier = false;
+    let syncs = shared.barrier || shared.closing || Instant::now() >= due;
     std::mem::swap(&mut shared.full, taken);
-    if !shared.open.is_empty() {
+    if syncs && !shared.open.is_empty() {
         shared.behind += shared.open.len();
         taken.push(std::mem::replace(&mut shared.open, std::mem::take(hand)));
     }
-    (shared.recorded, shared.closing)
+    shared.barrier &= !syncs;
+    Turn {
+        syncs,
+        recorded: shared.recorded,
+        closing: shared.closing,
+    }
 }
 
 /// Gives pieces that were written back for reuse, before the sync: it may take long.
