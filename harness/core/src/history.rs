@@ -9,6 +9,7 @@
 //! not a crash that wrote it.
 use crate::event::{Body, Event, Phase};
 use crate::line::fixed;
+use crate::name::Packed;
 use crate::plan::Plan;
 use crate::promise::Promise;
 use crate::system::HostSpec;
@@ -115,6 +116,8 @@ pub struct Reader<R> {
     /// Bytes after the last newline; known once [`Reader::next_event`] gave `None`.
     pub torn: usize,
     input: R,
+    /// The header's, as numbers, which compare faster.
+    hosts: Vec<Packed>,
     line: u64,
     next_index: u64,
     last_time: Nanos,
@@ -144,8 +147,9 @@ impl<R: BufRead> Reader<R> {
         if version.splitbrain != SCHEMA {
             return Err(ReadError::Schema(version.splitbrain));
         }
-        let header = serde_json::from_slice(&buffer).map_err(malformed)?;
+        let header: Header = serde_json::from_slice(&buffer).map_err(malformed)?;
         Ok(Reader {
+            hosts: header.hosts.iter().map(|host| host.name.packed()).collect(),
             header,
             torn: 0,
             input,
@@ -227,7 +231,7 @@ impl<R: BufRead> Reader<R> {
             return Err(self.malformed(format!("time {time} after {last}: times never fall")));
         }
         if let Some(host) = event.body.host()
-            && !self.header.hosts.iter().any(|h| h.name == host)
+            && !self.hosts.contains(&host.packed())
         {
             return Err(self.malformed(format!("host {host} is not in the header")));
         }

@@ -32,25 +32,13 @@ impl Name {
         (&self.bytes, self.len as usize)
     }
 
-    /// The name that `bytes` start with, and how many they are; `None`: they do not start with a name and a quote.
+    /// The name as one number.
     #[inline(always)]
-    pub(crate) fn before_quote(bytes: &[u8]) -> Option<(Name, usize)> {
-        let mut room = [0; Name::MAX_LEN];
-        let mut len = 0;
-        loop {
-            match *bytes.get(len)? {
-                b'"' => break,
-                byte @ b'a'..=b'z' => *room.get_mut(len)? = byte,
-                byte @ (b'0'..=b'9' | b'-') if len > 0 => *room.get_mut(len)? = byte,
-                _ => return None,
-            }
-            len += 1;
-        }
-        let name = Name {
-            bytes: room,
-            len: len as u8,
-        };
-        (len > 0).then_some((name, len))
+    pub(crate) fn packed(self) -> Packed {
+        let mut all = [0; 16];
+        all[..Name::MAX_LEN].copy_from_slice(&self.bytes);
+        all[Name::MAX_LEN] = self.len;
+        Packed(u128::from_le_bytes(all))
     }
 
     /// A name from a prefix and a number: `numbered("n", 1)` is `n1`. Panics if the result is no name.
@@ -58,6 +46,61 @@ impl Name {
         format!("{prefix}{n}").parse().expect("prefix and number make a name")
     }
 }
+
+/// A name as one number, which stays in registers where an array of bytes would go through memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packed(u128);
+
+impl Packed {
+    /// The name that `bytes` start with, and how many they are; `None`: they do not start with a name and a quote.
+    #[inline(always)]
+    pub(crate) fn before_quote(bytes: &[u8]) -> Option<(Packed, usize)> {
+        let Some(chunk) = bytes.first_chunk::<8>() else {
+            return Packed::long_before_quote(bytes);
+        };
+        let word = u64::from_le_bytes(*chunk);
+        if !chunk[0].is_ascii_lowercase() {
+            return None;
+        }
+        let mut len = 1;
+        let mut rest = word >> 8;
+        while IN_NAMES[(rest & 0xff) as usize] {
+            len += 1;
+            rest >>= 8;
+        }
+        // Eight bytes of a name leave nothing of the word, as no byte at all does.
+        if rest & 0xff != u64::from(b'"') {
+            return Packed::long_before_quote(bytes);
+        }
+        let text = word & ((1 << (8 * len)) - 1);
+        Some((Packed(u128::from(text) | (len as u128) << 120), len))
+    }
+
+    /// [`Packed::before_quote`] byte by byte.
+    #[cold]
+    fn long_before_quote(bytes: &[u8]) -> Option<(Packed, usize)> {
+        let len = bytes.iter().take(Name::MAX_LEN + 1).position(|&byte| byte == b'"')?;
+        let name: Name = std::str::from_utf8(&bytes[..len]).ok()?.parse().ok()?;
+        Some((name.packed(), len))
+    }
+
+    #[inline(always)]
+    pub(crate) fn name(self) -> Name {
+        let [bytes @ .., len] = self.0.to_le_bytes();
+        Name { bytes, len }
+    }
+}
+
+/// Which bytes may stand in a name, though not all of them first.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128u8 {
+        table[byte as usize] = byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        byte += 1;
+    }
+    table
+};
 
 impl FromStr for Name {
     type Err = BadName;

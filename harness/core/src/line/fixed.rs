@@ -4,7 +4,7 @@
 //! "Quickly parsing eight digits"), and the line's end is where its last brace is. The first byte that is not as expected
 //! ends the attempt, and another reader begins anew.
 use crate::event::{Body, Event, Kind, Phase, Process};
-use crate::name::Name;
+use crate::name::{Name, Packed};
 use crate::op::{Role, Status};
 use crate::time::Nanos;
 use crate::{Epoch, Reign, Token};
@@ -23,11 +23,11 @@ pub(crate) fn fixed(bytes: &[u8], event: &mut Event) -> Option<usize> {
     line.word(b",\"type\":\"")?;
     event.kind = line.kind()?;
     line.word(b",\"f\":\"")?;
-    event.body = line.body()?;
+    line.body(&mut event.body)?;
     event.error = None;
     if line.word(b"}").is_none() {
         line.word(b",\"error\":")?;
-        event.error = Some(line.text()?);
+        event.error = Some(line.apart(Line::text)?);
         line.word(b"}")?;
     }
     Some(bytes.len() - line.rest.len())
@@ -67,35 +67,55 @@ impl<'a> Line<'a> {
         Some(())
     }
 
+    /// Calls what is not inlined with a copy, so that `rest` itself has no address and stays in registers.
+    #[inline(always)]
+    fn apart<T>(&mut self, call: impl FnOnce(&mut Line<'a>) -> Option<T>) -> Option<T> {
+        let mut copy = Line { rest: self.rest };
+        let found = call(&mut copy);
+        self.rest = copy.rest;
+        found
+    }
+
     #[inline(always)]
     fn number(&mut self) -> Option<u64> {
         let Some(chunk) = self.rest.first_chunk::<8>() else {
-            return self.slow_number();
+            return self.apart(Line::slow_number);
         };
         let bytes = u64::from_le_bytes(*chunk);
+        // Most numbers are short: for one digit or two, asking for each is less work than taking eight.
+        let [first, second, third] =
+            [bytes as u8, (bytes >> 8) as u8, (bytes >> 16) as u8].map(|b| b.wrapping_sub(b'0'));
+        if first > 9 {
+            return None;
+        }
+        if second > 9 {
+            self.rest = &self.rest[1..];
+            return Some(u64::from(first));
+        }
+        if first == 0 {
+            return None;
+        }
+        if third > 9 {
+            self.rest = &self.rest[2..];
+            return Some(u64::from(first) * 10 + u64::from(second));
+        }
         let len = (no_digits(bytes).trailing_zeros() / 8) as usize;
         if len == 8 {
             return self.long_number(eight_digits(bytes));
-        }
-        if len == 0 || chunk[0] == b'0' && len > 1 {
-            return None;
         }
         self.rest = &self.rest[len..];
         Some(eight_digits(bytes << (64 - 8 * len)))
     }
 
     /// A number of which the first eight digits are known.
-    #[inline]
+    #[inline(always)]
     fn long_number(&mut self, high: u64) -> Option<u64> {
-        if self.rest[0] == b'0' {
-            return None;
-        }
         let Some(chunk) = self.rest[8..].first_chunk::<8>() else {
-            return self.slow_number();
+            return self.apart(Line::slow_number);
         };
         let bytes = u64::from_le_bytes(*chunk);
         match (no_digits(bytes).trailing_zeros() / 8) as usize {
-            8 => self.slow_number(),
+            8 => self.apart(Line::slow_number),
             0 => {
                 self.rest = &self.rest[8..];
                 Some(high)
@@ -123,10 +143,15 @@ impl<'a> Line<'a> {
 
     /// A name and the quote behind it.
     #[inline(always)]
-    fn name(&mut self) -> Option<Name> {
-        let (name, len) = Name::before_quote(self.rest)?;
-        self.rest = &self.rest[len + 1..];
+    fn packed(&mut self) -> Option<Packed> {
+        let (name, len) = Packed::before_quote(self.rest)?;
+        self.rest = self.rest.get(len + 1..)?;
         Some(name)
+    }
+
+    #[inline(always)]
+    fn name(&mut self) -> Option<Name> {
+        self.packed().map(Packed::name)
     }
 
     #[inline(always)]
@@ -144,6 +169,7 @@ impl<'a> Line<'a> {
     }
 
     /// A text without escapes, and its quotes.
+    #[inline(never)]
     fn text(&mut self) -> Option<String> {
         self.word(b"\"")?;
         let len = self
@@ -157,15 +183,21 @@ impl<'a> Line<'a> {
     }
 
     #[inline(always)]
+    fn text_of<const N: usize>(&mut self, key: &[u8; N]) -> Option<String> {
+        self.word(key)?;
+        self.apart(Line::text)
+    }
+
+    #[inline(always)]
     fn process(&mut self) -> Option<Process> {
         if self.rest.first()? != &b'"' {
             return Some(Process::Client(u32::try_from(self.number()?).ok()?));
         }
         self.rest = &self.rest[1..];
         let name = self.name()?;
-        Some(match name.as_str() {
-            "nemesis" => Process::Nemesis,
-            "control" => Process::Control,
+        Some(match name.parts() {
+            (b"nemesis\0\0\0\0\0\0\0\0", _) => Process::Nemesis,
+            (b"control\0\0\0\0\0\0\0\0", _) => Process::Control,
             _ => Process::Host(name),
         })
     }
@@ -184,124 +216,150 @@ impl<'a> Line<'a> {
         self.word(b"fail\"").map(|()| Kind::Fail)
     }
 
+    /// Each arm writes the body where it stays: it is large, and one that is handed from arm to arm is copied each time.
     #[inline(always)]
-    fn body(&mut self) -> Option<Body> {
-        let body = match self.rest.first()? {
-            b'o' => self.observe()?,
+    fn body(&mut self, body: &mut Body) -> Option<()> {
+        match self.rest.first()? {
+            b'o' => self.observe(body)?,
             b'w' => {
                 self.word(b"write\",\"value\":{\"host\":\"")?;
-                Body::Write {
-                    host: self.name()?,
+                *body = Body::Write {
+                    host: self.packed()?.name(),
                     value: self.field(b",\"value\":")?,
                     token: self.maybe(b",\"token\":")?.map(Token),
                     seq: self.maybe(b",\"seq\":")?,
-                }
+                };
             }
-            b'c' => self.cas()?,
-            b'g' if self.word(b"get\",\"value\":{\"host\":\"").is_some() => Body::Get {
-                host: self.name()?,
-                value: self.maybe(b",\"value\":")?,
-            },
-            b's' => self.with_s()?,
-            b'r' => self.with_r()?,
-            b'e' if self.word(b"elected\",\"value\":{\"host\":\"").is_some() => Body::Elected {
-                host: self.name()?,
-                epoch: Epoch(self.maybe(b",\"epoch\":")?.unwrap_or_default()),
-                token: self.maybe(b",\"token\":")?.map(Token),
-                reign: Reign(self.field(b",\"reign\":")?),
-            },
+            b'c' => self.cas(body)?,
+            b'g' if self.word(b"get\",\"value\":{\"host\":\"").is_some() => {
+                let (host, value) = (self.packed()?, self.maybe(b",\"value\":")?);
+                *body = Body::Get {
+                    host: host.name(),
+                    value,
+                };
+            }
+            b's' => self.with_s(body)?,
+            b'r' if self.word(b"read\",\"value\":{\"host\":\"").is_some() => {
+                let (host, value) = (self.packed()?, self.maybe(b",\"value\":")?);
+                *body = Body::Read {
+                    host: host.name(),
+                    value,
+                };
+            }
+            b'e' if self.word(b"elected\",\"value\":{\"host\":\"").is_some() => {
+                *body = Body::Elected {
+                    host: self.packed()?.name(),
+                    epoch: Epoch(self.maybe(b",\"epoch\":")?.unwrap_or_default()),
+                    token: self.maybe(b",\"token\":")?.map(Token),
+                    reign: Reign(self.field(b",\"reign\":")?),
+                };
+            }
             b'd' => {
                 self.word(b"deposed\",\"value\":{\"host\":\"")?;
                 let (host, reign) = (self.name()?, Reign(self.field(b",\"reign\":")?));
-                self.word(b",\"why\":")?;
-                Body::Deposed {
-                    host,
-                    reign,
-                    why: self.text()?,
-                }
+                let why = self.text_of(b",\"why\":")?;
+                *body = Body::Deposed { host, reign, why };
             }
-            b'a' => self.with_a()?,
-            _ => self.rarer()?,
-        };
-        self.word(b"}")?;
-        Some(body)
+            b'a' if self.word(b"applied\",\"value\":{\"host\":\"").is_some() => {
+                *body = Body::Applied {
+                    host: self.packed()?.name(),
+                    index: self.field(b",\"index\":")?,
+                    term: self.field(b",\"term\":")?,
+                    digest: self.field(b",\"digest\":")?,
+                };
+            }
+            _ => *body = self.apart(Line::rarer)?,
+        }
+        self.word(b"}")
     }
 
     #[inline(always)]
-    fn observe(&mut self) -> Option<Body> {
+    fn observe(&mut self, body: &mut Body) -> Option<()> {
         self.word(b"observe\",\"value\":{\"host\":\"")?;
-        let host = self.name()?;
+        let host = self.packed()?;
         if self.word(b",\"answer\":{\"role\":\"").is_none() {
-            return Some(Body::Observe { host, answer: None });
+            *body = Body::Observe {
+                host: host.name(),
+                answer: None,
+            };
+            return Some(());
         }
         let role = match self.rest.first()? {
             b'l' => self.word(b"leader\"").map(|()| Role::Leader)?,
             b'f' => self.word(b"follower\"").map(|()| Role::Follower)?,
             _ => self.word(b"candidate\"").map(|()| Role::Candidate)?,
         };
-        let status = Status {
-            role,
-            epoch: self.maybe(b",\"epoch\":")?.map(Epoch),
-            token: self.maybe(b",\"token\":")?.map(Token),
-            reign: self.maybe(b",\"reign\":")?.map(Reign),
-            leader: match self.word(b",\"leader\":\"") {
-                Some(()) => Some(self.name()?),
-                None => None,
-            },
+        let epoch = self.maybe(b",\"epoch\":")?.map(Epoch);
+        let token = self.maybe(b",\"token\":")?.map(Token);
+        let reign = self.maybe(b",\"reign\":")?.map(Reign);
+        let leader = match self.word(b",\"leader\":\"") {
+            Some(()) => Some(self.packed()?),
+            None => None,
         };
-        self.word(b"}")?;
-        Some(Body::Observe {
-            host,
-            answer: Some(status),
-        })
+        let answer = Some(Status {
+            role,
+            epoch,
+            token,
+            reign,
+            leader: leader.map(Packed::name),
+        });
+        *body = Body::Observe {
+            host: host.name(),
+            answer,
+        };
+        self.word(b"}")
     }
 
     #[inline(always)]
-    fn cas(&mut self) -> Option<Body> {
+    fn cas(&mut self, body: &mut Body) -> Option<()> {
         if self.word(b"cas\",\"value\":{\"host\":\"").is_none() {
             self.word(b"campaign\",\"value\":{\"host\":\"")?;
-            return self.name().map(|host| Body::Campaign { host });
+            *body = Body::Campaign { host: self.name()? };
+            return Some(());
         }
-        let host = self.name()?;
+        let host = self.packed()?;
         let from = match self.word(b",\"from\":null") {
             Some(()) => None,
             None => Some(self.field(b",\"from\":")?),
         };
         let to = self.field(b",\"to\":")?;
-        Some(Body::Cas { host, from, to })
+        *body = Body::Cas {
+            host: host.name(),
+            from,
+            to,
+        };
+        Some(())
     }
 
     #[inline(always)]
-    fn with_s(&mut self) -> Option<Body> {
+    fn with_s(&mut self, body: &mut Body) -> Option<()> {
         if self.word(b"set\",\"value\":{\"host\":\"").is_some() {
-            return Some(Body::Set {
-                host: self.name()?,
+            let (host, value) = (self.packed()?, self.field(b",\"value\":")?);
+            *body = Body::Set {
+                host: host.name(),
+                value,
+            };
+            return Some(());
+        }
+        if self.word(b"stored\",\"value\":{\"seq\":").is_some() {
+            *body = Body::Stored {
+                seq: self.number()?,
+                token: Token(self.field(b",\"token\":")?),
                 value: self.field(b",\"value\":")?,
-            });
+                base: self.field(b",\"base\":")?,
+                by: self.word(b",\"by\":\"").and_then(|()| self.packed())?.name(),
+            };
+            return Some(());
         }
-        if self.word(b"started\",\"value\":{\"host\":\"").is_some() {
-            return Some(Body::Started {
-                host: self.name()?,
-                incarnation: u32::try_from(self.field(b",\"incarnation\":")?).ok()?,
-            });
-        }
-        Some(Body::Stored {
-            seq: self.field(b"stored\",\"value\":{\"seq\":")?,
-            token: Token(self.field(b",\"token\":")?),
-            value: self.field(b",\"value\":")?,
-            base: self.field(b",\"base\":")?,
-            by: self.word(b",\"by\":\"").and_then(|()| self.name())?,
-        })
+        self.word(b"started\",\"value\":{\"host\":\"")?;
+        let (host, incarnation) = (self.name()?, self.field(b",\"incarnation\":")?);
+        let incarnation = u32::try_from(incarnation).ok()?;
+        *body = Body::Started { host, incarnation };
+        Some(())
     }
 
-    #[inline(always)]
-    fn with_r(&mut self) -> Option<Body> {
-        if self.word(b"read\",\"value\":{\"host\":\"").is_some() {
-            return Some(Body::Read {
-                host: self.name()?,
-                value: self.maybe(b",\"value\":")?,
-            });
-        }
+    #[inline(never)]
+    fn rarer(&mut self) -> Option<Body> {
         if self.word(b"run\",\"value\":{\"host\":\"").is_some() {
             return Some(Body::Run {
                 host: self.name()?,
@@ -310,32 +368,10 @@ impl<'a> Line<'a> {
                 seq: self.maybe(b",\"seq\":")?,
             });
         }
-        if self.word(b"rejected\",\"value\":{\"token\":").is_some() {
-            return Some(Body::Rejected {
-                token: Token(self.number()?),
-                highest: Token(self.field(b",\"highest\":")?),
-                value: self.field(b",\"value\":")?,
-                by: self.word(b",\"by\":\"").and_then(|()| self.name())?,
-            });
-        }
-        if self.word(b"release\",\"value\":{\"host\":\"").is_some() {
-            return self.name().map(|host| Body::Release { host });
-        }
-        if self.word(b"resign\",\"value\":{\"host\":\"").is_some() {
-            return self.name().map(|host| Body::Resign { host });
-        }
-        self.word(b"ready\",\"value\":{\"host\":\"")?;
-        self.name().map(|host| Body::Ready { host })
-    }
-
-    #[inline(always)]
-    fn with_a(&mut self) -> Option<Body> {
-        if self.word(b"applied\",\"value\":{\"host\":\"").is_some() {
-            return Some(Body::Applied {
+        if self.word(b"next\",\"value\":{\"host\":\"").is_some() {
+            return Some(Body::Next {
                 host: self.name()?,
-                index: self.field(b",\"index\":")?,
-                term: self.field(b",\"term\":")?,
-                digest: self.field(b",\"digest\":")?,
+                id: self.maybe(b",\"id\":")?,
             });
         }
         if self.word(b"acquire\",\"value\":{\"host\":\"").is_some() {
@@ -345,26 +381,37 @@ impl<'a> Line<'a> {
                 token: self.maybe(b",\"token\":")?.map(Token),
             });
         }
-        self.word(b"aborted\",\"value\":{\"why\":")?;
-        self.text().map(|why| Body::Aborted { why })
-    }
-
-    fn rarer(&mut self) -> Option<Body> {
-        if self.word(b"next\",\"value\":{\"host\":\"").is_some() {
-            return Some(Body::Next {
-                host: self.name()?,
-                id: self.maybe(b",\"id\":")?,
+        if self.word(b"release\",\"value\":{\"host\":\"").is_some() {
+            return self.name().map(|host| Body::Release { host });
+        }
+        if self.word(b"rejected\",\"value\":{\"token\":").is_some() {
+            return Some(Body::Rejected {
+                token: Token(self.number()?),
+                highest: Token(self.field(b",\"highest\":")?),
+                value: self.field(b",\"value\":")?,
+                by: self.word(b",\"by\":\"").and_then(|()| self.name())?,
             });
         }
+        self.rarest()
+    }
+
+    fn rarest(&mut self) -> Option<Body> {
+        if self.word(b"resign\",\"value\":{\"host\":\"").is_some() {
+            return self.name().map(|host| Body::Resign { host });
+        }
+        if self.word(b"ready\",\"value\":{\"host\":\"").is_some() {
+            return self.name().map(|host| Body::Ready { host });
+        }
         if self.word(b"exited\",\"value\":{\"host\":\"").is_some() {
-            let host = self.name()?;
-            self.word(b",\"how\":")?;
-            return self.text().map(|how| Body::Exited { host, how });
+            let (host, how) = (self.name()?, self.text_of(b",\"how\":")?);
+            return Some(Body::Exited { host, how });
         }
         if self.word(b"garbage\",\"value\":{\"host\":\"").is_some() {
-            let host = self.name()?;
-            self.word(b",\"what\":")?;
-            return self.text().map(|what| Body::Garbage { host, what });
+            let (host, what) = (self.name()?, self.text_of(b",\"what\":")?);
+            return Some(Body::Garbage { host, what });
+        }
+        if self.word(b"aborted\",\"value\":{\"why\":").is_some() {
+            return self.text().map(|why| Body::Aborted { why });
         }
         self.word(b"phase\",\"value\":{\"phase\":")?;
         phase(&self.text()?).map(|phase| Body::Phase { phase })

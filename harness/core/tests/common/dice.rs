@@ -45,7 +45,7 @@ impl Dice {
     }
 
     /// What hosts are called here.
-    pub const NAMES: [&str; 7] = ["n1", "n2", "c12", "storage", "a-name-of-fifte", "nemesis", "x"];
+    pub const NAMES: [&str; 8] = ["n1", "n2", "c-2", "c12", "storage", "a-name-of-fifte", "nemesis", "x"];
 
     pub fn name(&mut self) -> Name {
         self.of(&Dice::NAMES).parse().unwrap()
