@@ -4,9 +4,13 @@
 //! operation takes effect somewhere between the two, and the history is valid: nothing is found early.
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use splitbrain_checkers::linear::model::{Call, NEVER};
+use splitbrain_checkers::models::counter::{CounterOp, CounterReading};
 use splitbrain_checkers::models::register::{RegisterOp, RegisterReading};
-use splitbrain_checkers::models::{FailedCas, Reading};
+use splitbrain_checkers::models::set::{SetOp, SetReading};
+use splitbrain_checkers::models::{Ending, FailedCas, Reading};
+use splitbrain_core::formats::Value;
 use std::hint::black_box;
+use std::time::Instant;
 
 /// Random numbers (xorshift).
 struct Dice(u64);
@@ -55,6 +59,20 @@ fn calls<O>(operations: usize, clients: usize, mut serve: impl FnMut(&mut Dice) 
     calls.into_iter().map(whole).collect()
 }
 
+/// The best of many runs, since others load the machine: `figure <name> <value> <unit>`.
+fn figure(name: &str, events: usize, mut run: impl FnMut()) {
+    let best = (0..30).map(|_| {
+        let start = Instant::now();
+        run();
+        start.elapsed()
+    });
+    let best = best.min().expect("there are runs");
+    println!(
+        "figure {name} {:.1} Mevents/s",
+        events as f64 / best.as_secs_f64() / 1e6
+    );
+}
+
 fn registers(criterion: &mut Criterion) {
     let reading = RegisterReading::new(FailedCas::Observe);
     let mut group = criterion.benchmark_group("register");
@@ -69,9 +87,12 @@ fn registers(criterion: &mut Criterion) {
             }
         });
         group.throughput(Throughput::Elements(2 * operations as u64));
-        group.bench_function(BenchmarkId::new("zones", 2 * operations), |b| {
-            b.iter(|| assert_eq!(black_box(reading.quick(&writes)).map(|q| q.culprits.len()), Some(0)))
-        });
+        let mut bench = |name: &str, calls: &[Call<RegisterOp>]| {
+            let run = || assert_eq!(reading.quick(black_box(calls)).map(|q| q.culprits.len()), Some(0));
+            figure(&format!("{name}-{}", 2 * operations), 2 * operations, run);
+            group.bench_function(BenchmarkId::new(name, 2 * operations), |b| b.iter(run));
+        };
+        bench("zones", &writes);
         let mut holds = 0;
         let chain = calls(operations, 10, |_| {
             holds += 1;
@@ -80,9 +101,7 @@ fn registers(criterion: &mut Criterion) {
                 to: holds,
             }
         });
-        group.bench_function(BenchmarkId::new("cas chain", 2 * operations), |b| {
-            b.iter(|| assert_eq!(black_box(reading.quick(&chain)).map(|q| q.culprits.len()), Some(0)))
-        });
+        bench("cas-chain", &chain);
         let mut holds = 0;
         let mixed = calls(operations, 10, |dice| match dice.below(4) {
             0 | 1 => RegisterOp::Read(holds),
@@ -96,12 +115,64 @@ fn registers(criterion: &mut Criterion) {
                 }
             }
         });
-        group.bench_function(BenchmarkId::new("mixed", 2 * operations), |b| {
-            b.iter(|| assert_eq!(black_box(reading.quick(&mixed)).map(|q| q.culprits.len()), Some(0)))
-        });
+        bench("mixed", &mixed);
     }
     group.finish();
 }
 
-criterion_group!(benches, registers);
+fn counters(criterion: &mut Criterion) {
+    let mut sum = 0;
+    let operations = 500_000;
+    let calls = calls(operations, 10, |dice| match dice.below(2) {
+        0 => CounterOp::Read(sum),
+        _ => {
+            sum += 1;
+            CounterOp::Add(1)
+        }
+    });
+    let run = || {
+        assert_eq!(
+            CounterReading.quick(black_box(&calls)).map(|q| q.culprits.len()),
+            Some(0)
+        )
+    };
+    figure("counts-1000000", 2 * operations, run);
+    let mut group = criterion.benchmark_group("counter");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(2 * operations as u64));
+    group.bench_function("counts", |b| b.iter(run));
+    group.finish();
+}
+
+/// One operation in a hundred reads the whole.
+fn sets(criterion: &mut Criterion) {
+    let operations = 100_000;
+    let mut reading = SetReading::<true>::new();
+    let mut holds: Vec<Value> = Vec::new();
+    let mut listed = 0;
+    let calls = calls(operations, 10, |dice| {
+        let asked = Value::Int(holds.len() as i64);
+        let read = dice.below(100) == 0;
+        let whole = Value::List(if read { holds.clone() } else { Vec::new() });
+        let f = if read { "read" } else { "add" };
+        let op = reading
+            .call(0, f, &asked, Ending::Ok(&whole))
+            .expect("a well-formed operation");
+        match op {
+            Some(SetOp::Whole(_)) => listed += holds.len(),
+            _ => holds.push(asked),
+        }
+        op.expect("an operation that says something")
+    });
+    println!("figure elements-read {listed} elements");
+    let run = || assert_eq!(reading.quick(black_box(&calls)).map(|q| q.culprits.len()), Some(0));
+    figure("inclusion-200000", 2 * operations, run);
+    let mut group = criterion.benchmark_group("grow-only set");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(listed as u64));
+    group.bench_function("inclusion, by elements read", |b| b.iter(run));
+    group.finish();
+}
+
+criterion_group!(benches, registers, counters, sets);
 criterion_main!(benches);

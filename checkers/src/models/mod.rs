@@ -12,7 +12,7 @@
 //! **Judging.** Where a linear algorithm applies ([`Reading::quick`]) it decides; else the engines of
 //! [`linear`](crate::linear) do, within a budget. [`prepared`] holds the parts of a history so that each can be judged
 //! on a thread of its own; this crate starts none.
-mod counter;
+pub mod counter;
 mod engines;
 mod gather;
 mod ids;
@@ -26,7 +26,7 @@ mod permits;
 mod prepared;
 mod queue;
 pub mod register;
-mod set;
+pub mod set;
 mod states;
 #[cfg(test)]
 mod tests;

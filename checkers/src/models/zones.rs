@@ -122,7 +122,7 @@ impl<'a> Zones<'a> {
     fn read(calls: &'a [Call<RegisterOp>]) -> Option<Zones<'a>> {
         let mut zones = Zones {
             calls,
-            levels: Vec::with_capacity(calls.len() / 4 + 1),
+            levels: Vec::new(),
             crashed: Vec::new(),
             differs: Vec::new(),
             last: 0,
@@ -176,12 +176,17 @@ impl<'a> Zones<'a> {
     fn level(&mut self, value: u32, most: u32) -> Option<&mut Level> {
         let at = value as usize;
         if at >= self.levels.len() {
-            if value > most {
-                return None;
-            }
-            self.levels.resize(at + 1, EMPTY);
+            self.grow(at, most)?;
         }
         Some(&mut self.levels[at])
+    }
+
+    #[cold]
+    fn grow(&mut self, at: usize, most: u32) -> Option<()> {
+        let most = most as usize + 1;
+        // Room for as many as there can be costs nothing until it is used.
+        self.levels.reserve_exact(most - self.levels.len());
+        (at < most).then(|| self.levels.resize((2 * at + 1024).min(most), EMPTY))
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! The objects of the naive truth: registers, strings, sets, counters, queues.
 use super::generate::{Answer, Dice, Object};
-use super::{Kind, Options, check};
+use super::{Kind, Options, check, check_up_to};
 use crate::models::FailedCas;
 use splitbrain_core::formats::Value;
 
@@ -416,7 +416,7 @@ impl Object for Line {
 
 #[test]
 fn queues() {
-    check(Kind::FifoQueue, |dice| {
+    check_up_to(14, Kind::FifoQueue, |dice| {
         let line = Line {
             holds: Vec::new(),
             values: *dice.pick(&[None, Some(2), Some(3)]),
