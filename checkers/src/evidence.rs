@@ -144,6 +144,11 @@ impl Beliefs {
         })
     }
 
+    /// Where the question stands that has waited longest for its answer.
+    pub fn oldest(&self) -> Option<u64> {
+        self.open.values().map(|(asked, ..)| asked.index).min()
+    }
+
     fn life(&self, host: Name) -> u32 {
         self.lives.get(&host).copied().unwrap_or(0)
     }
@@ -180,6 +185,11 @@ impl Law {
             Body::Exited { .. } => FaultKind::Kill,
             _ => return,
         };
+        self.tried(kind);
+    }
+
+    /// A fault of this kind was tried.
+    pub fn tried(&mut self, kind: FaultKind) {
         if !self.tried.contains(&kind) {
             self.tried.push(kind);
         }

@@ -49,19 +49,23 @@ impl Writes {
                     && (whom, before) == (*host, life)
                     && let Some(token) = *token
                 {
-                    let last = self.last.entry((*host, life, token)).or_insert((asked, mark));
-                    *last = (*last).max((asked, mark));
+                    self.wrote(*host, life, token, (asked, mark));
                 }
             }
             _ => {}
         }
     }
+
+    fn wrote(&mut self, host: Name, life: u32, token: Token, marks: (Mark, Mark)) {
+        let last = self.last.entry((host, life, token)).or_insert(marks);
+        *last = (*last).max(marks);
+    }
 }
 
 /// See the module. Memory: one entry per reign and per late token.
 pub(crate) struct Exclusion {
-    law: Law,
-    reigns: Reigns,
+    pub law: Law,
+    pub reigns: Reigns,
     writes: Writes,
     highest: Token,
     late: BTreeMap<(Name, Token), Late>,
@@ -86,6 +90,36 @@ impl Exclusion {
             highest: Token(0),
             late: BTreeMap::new(),
         }
+    }
+
+    /// How many entries there are.
+    pub fn size(&self) -> usize {
+        self.reigns.spans().len() + self.writes.last.len() + self.late.len()
+    }
+
+    /// A write was asked of a host's life and done with this token, then and then.
+    pub fn wrote(&mut self, host: Name, life: u32, token: Token, marks: (Mark, Mark)) {
+        self.writes.wrote(host, life, token, marks);
+    }
+
+    /// Forgets what proves belief only if no other reign has its token.
+    pub fn forget_writes(&mut self) {
+        self.writes.last.clear();
+    }
+
+    /// The storage took a write. Says whether it came too late.
+    pub fn stored(&mut self, token: Token, by: Name) -> bool {
+        let late = token < self.highest;
+        match late {
+            true => self.late.entry((by, token)).or_default().accepted += 1,
+            false => self.highest = token,
+        }
+        late
+    }
+
+    /// The storage refused a write.
+    pub fn refused(&mut self, token: Token, by: Name) {
+        self.late.entry((by, token)).or_default().rejected += 1;
     }
 
     /// The reigns with a definite interval, in the order of their beginnings.
@@ -184,11 +218,8 @@ impl Checker for Exclusion {
         self.reigns.event(event);
         self.writes.event(event);
         match event.body {
-            Body::Stored { token, by, .. } if token < self.highest => {
-                self.late.entry((by, token)).or_default().accepted += 1;
-            }
-            Body::Stored { token, .. } => self.highest = token,
-            Body::Rejected { token, by, .. } => self.late.entry((by, token)).or_default().rejected += 1,
+            Body::Stored { token, by, .. } => drop(self.stored(token, by)),
+            Body::Rejected { token, by, .. } => self.refused(token, by),
             _ => {}
         }
     }

@@ -9,7 +9,7 @@
 use crate::evidence::{Findings, Law, Mark, anomaly, count};
 use crate::figures::figure;
 use splitbrain_core::{Anomaly, Body, Checker, Event, Guarantee, Header, Kind, Name, Process, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Which of the two is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,71 @@ impl Given {
     }
 }
 
-/// See the module. Memory: one entry per id where they must be unique, else per open question.
+/// How many ids are remembered with the words that prove them.
+const RECENT: usize = 50_000;
+
+/// The ids that are out. Of the newest it is known who handed them out and when; of the older ones only that they are
+/// out, as runs of neighbours: ids are mostly handed out in order.
+#[derive(Default)]
+struct Out {
+    recent: BTreeMap<u64, Given>,
+    order: VecDeque<u64>,
+    /// First and last id of each run.
+    runs: BTreeMap<u64, u64>,
+}
+
+/// That an id is out already.
+enum Before {
+    By(Given),
+    Long,
+}
+
+impl Out {
+    fn insert(&mut self, given: Given) -> Option<Before> {
+        if let Some(first) = self.recent.get(&given.id) {
+            return Some(Before::By(*first));
+        }
+        let run = self.runs.range(..=given.id).next_back();
+        if run.is_some_and(|(_, last)| *last >= given.id) {
+            return Some(Before::Long);
+        }
+        self.recent.insert(given.id, given);
+        self.order.push_back(given.id);
+        if self.order.len() > RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+            self.join(oldest);
+        }
+        None
+    }
+
+    /// Adds one to the runs, and makes one of those that touch.
+    fn join(&mut self, id: u64) {
+        let (mut first, mut last) = (id, id);
+        if let Some((before, end)) = self.runs.range(..id).next_back()
+            && end.checked_add(1) == Some(id)
+        {
+            first = *before;
+        }
+        if let Some(next) = id.checked_add(1)
+            && let Some(end) = self.runs.remove(&next)
+        {
+            last = end;
+        }
+        self.runs.insert(first, last);
+    }
+}
+
+/// See the module. Memory: one entry per open question; where ids must be unique also one for each of the newest, and
+/// one for each run of neighbours among the others.
 pub(crate) struct Ids {
     which: Which,
-    law: Law,
+    pub law: Law,
     /// Questions under way, with the highest id that had been handed out before.
     open: BTreeMap<u32, (Mark, Option<Given>)>,
     highest: Option<Given>,
-    first: BTreeMap<u64, Given>,
+    out: Out,
     given: u64,
     unanswered: u64,
     findings: Findings,
@@ -62,7 +119,7 @@ impl Ids {
             law: Law::new(header),
             open: BTreeMap::new(),
             highest: None,
-            first: BTreeMap::new(),
+            out: Out::default(),
             given: 0,
             unanswered: 0,
             findings: Findings::default(),
@@ -76,6 +133,33 @@ impl Ids {
         }
     }
 
+    /// How many entries there are.
+    pub fn size(&self) -> usize {
+        self.open.len() + self.out.recent.len() + self.out.runs.len()
+    }
+
+    /// A client asks.
+    pub fn asked(&mut self, client: u32, mark: Mark) {
+        self.open.insert(client, (mark, self.highest));
+    }
+
+    /// It got an id, or none, or nobody knows.
+    pub fn ended(&mut self, client: u32, host: Name, answered: Mark, id: Option<u64>, unknown: bool) {
+        let Some((asked, before)) = self.open.remove(&client) else {
+            return;
+        };
+        self.unanswered += u64::from(unknown);
+        if let Some(id) = id {
+            let given = Given {
+                id,
+                host,
+                asked,
+                answered,
+            };
+            self.handed_out(given, before);
+        }
+    }
+
     fn handed_out(&mut self, given: Given, before: Option<Given>) {
         self.given += 1;
         if self.highest.is_none_or(|high| given.id > high.id) {
@@ -83,9 +167,9 @@ impl Ids {
         }
         match self.which {
             Which::Unique => {
-                let first = *self.first.entry(given.id).or_insert(given);
-                if first.answered != given.answered {
-                    self.findings.push(twice(&first, &given));
+                let before = self.out.insert(given);
+                if let Some(before) = before {
+                    self.findings.push(twice(&before, &given));
                 }
             }
             Which::Rising => {
@@ -97,7 +181,12 @@ impl Ids {
     }
 }
 
-fn twice(first: &Given, second: &Given) -> Anomaly {
+fn twice(first: &Before, second: &Given) -> Anomaly {
+    let Before::By(first) = first else {
+        let title = format!("{} handed out {}, which was out long before", second.host, second.id);
+        let proof = [second.asked, second.answered];
+        return anomaly(Guarantee::UniqueIds, title, vec![second.tell()], &proof, &[second.host]);
+    };
     let title = match first.host == second.host {
         true => format!("{} handed out {} twice", first.host, first.id),
         false => format!("{} and {} both handed out {}", first.host, second.host, first.id),
@@ -125,22 +214,13 @@ impl Checker for Ids {
         let (Body::Next { host, id }, Process::Client(client)) = (&event.body, event.process) else {
             return;
         };
-        if event.kind == Kind::Invoke {
-            self.open.insert(client, (Mark::of(event), self.highest));
-            return;
-        }
-        let Some((asked, before)) = self.open.remove(&client) else {
-            return;
-        };
-        self.unanswered += u64::from(event.kind == Kind::Info);
-        if let (Kind::Ok, Some(id)) = (event.kind, *id) {
-            let given = Given {
-                id,
-                host: *host,
-                asked,
-                answered: Mark::of(event),
-            };
-            self.handed_out(given, before);
+        let mark = Mark::of(event);
+        match event.kind {
+            Kind::Invoke => self.asked(client, mark),
+            kind => {
+                let id = id.filter(|_| kind == Kind::Ok);
+                self.ended(client, *host, mark, id, kind == Kind::Info);
+            }
         }
     }
 

@@ -7,15 +7,17 @@
 //! `elected` lines, nor old leaders that still believe in their own older epoch, nor stale views of followers count.
 //! Only two hosts that each said "I lead in epoch e" are evidence, and one leader per epoch excludes exactly this.
 //! The same host twice in one epoch (after a restart, or in two reigns) is one leader, and is left to `token-per-reign`.
-use crate::evidence::{Beliefs, Findings, Law, Mark, anomaly, count};
+use crate::evidence::{Belief, Beliefs, Findings, Law, Mark, anomaly, count};
 use splitbrain_core::{Checker, Epoch, Event, Guarantee, Header, Name, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module. Memory: one entry per (epoch, leader).
+/// See the module. Memory: one entry per epoch, and one per further leader of an epoch.
 pub(crate) struct LeaderPerEpoch {
-    law: Law,
+    pub law: Law,
     beliefs: Beliefs,
-    leaders: BTreeMap<Epoch, Vec<(Name, Mark)>>,
+    /// Who was the first to say that he led.
+    leaders: BTreeMap<Epoch, (Name, Mark)>,
+    rivals: BTreeSet<(Epoch, Name)>,
     claims: u64,
     findings: Findings,
 }
@@ -26,8 +28,40 @@ impl LeaderPerEpoch {
             law: Law::new(header),
             beliefs: Beliefs::default(),
             leaders: BTreeMap::new(),
+            rivals: BTreeSet::new(),
             claims: 0,
             findings: Findings::default(),
+        }
+    }
+}
+
+impl LeaderPerEpoch {
+    /// How many entries there are.
+    pub fn size(&self) -> usize {
+        self.leaders.len() + self.rivals.len()
+    }
+
+    /// Claims that were made again, by the same host for the same epoch.
+    pub fn again(&mut self, claims: u64) {
+        self.claims += claims;
+    }
+
+    pub fn believe(&mut self, belief: &Belief) {
+        let Some(claim) = belief.claim().filter(|claim| !claim.epoch.is_none()) else {
+            return;
+        };
+        self.claims += 1;
+        let (host, epoch, learnt) = (belief.host, claim.epoch, belief.learnt);
+        let (other, since) = *self.leaders.entry(epoch).or_insert((host, learnt));
+        if other != host && self.rivals.insert((epoch, host)) {
+            let story = vec![
+                format!("{other} said that it led in epoch {epoch} (#{}).", since.index),
+                format!("{host} said that it led in epoch {epoch} too (#{}).", learnt.index),
+            ];
+            let title = format!("{other} and {host} both led in epoch {epoch}");
+            let (proof, hosts) = ([since, learnt], [other, host]);
+            self.findings
+                .push(anomaly(Guarantee::LeaderPerEpoch, title, story, &proof, &hosts));
         }
     }
 }
@@ -39,33 +73,8 @@ impl Checker for LeaderPerEpoch {
 
     fn event(&mut self, event: &Event) {
         self.law.event(event);
-        let Some(belief) = self.beliefs.event(event) else {
-            return;
-        };
-        let Some(claim) = belief.claim().filter(|claim| !claim.epoch.is_none()) else {
-            return;
-        };
-        self.claims += 1;
-        let (host, epoch) = (belief.host, claim.epoch);
-        let leaders = self.leaders.entry(epoch).or_default();
-        if leaders.iter().any(|(leader, _)| *leader == host) {
-            return;
-        }
-        leaders.push((host, belief.learnt));
-        let (other, since) = leaders[0];
-        if other != host {
-            let story = vec![
-                format!("{other} said that it led in epoch {epoch} (#{}).", since.index),
-                format!("{host} said that it led in epoch {epoch} too (#{}).", event.index),
-            ];
-            let title = format!("{other} and {host} both led in epoch {epoch}");
-            self.findings.push(anomaly(
-                Guarantee::LeaderPerEpoch,
-                title,
-                story,
-                &[since, belief.learnt],
-                &[other, host],
-            ));
+        if let Some(belief) = self.beliefs.event(event) {
+            self.believe(&belief);
         }
     }
 
@@ -78,7 +87,8 @@ impl Checker for LeaderPerEpoch {
                 "nobody was seen to lead in an epoch",
             );
         }
-        let shared = self.leaders.values().filter(|l| l.len() > 1).count() as u64;
+        let shared: BTreeSet<Epoch> = self.rivals.iter().map(|(epoch, _)| *epoch).collect();
+        let shared = shared.len();
         let summary = if shared == 0 {
             format!(
                 "each of {} had one leader, by {}",

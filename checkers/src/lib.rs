@@ -33,6 +33,7 @@ mod recovery;
 mod reigns;
 mod service;
 mod storage_order;
+pub mod stream;
 mod tokens;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! No sound system can trip it: a process answers from its own belief, and its knowledge of epochs only grows. Answers
 //! that overlap in time are not compared, for they may pass each other. An `elected` line is never held against an
 //! earlier answer: it may be said long after the election. A restarted process is a new observer and may look back.
-use crate::evidence::{Beliefs, Findings, Law, Mark, anomaly, count};
+use crate::evidence::{Belief, Beliefs, Findings, Law, Mark, anomaly, count};
 use splitbrain_core::{Checker, Epoch, Event, Guarantee, Header, Name, Verdict};
 use std::collections::BTreeMap;
 
@@ -15,13 +15,21 @@ use std::collections::BTreeMap;
 struct Life {
     incarnation: u32,
     told: Vec<(Mark, Epoch)>,
+    /// Whether its newest epoch may be lower than an older one.
+    fell: bool,
 }
 
-/// See the module. Memory: one entry per host and change of its epoch.
+/// What was told before the oldest open question is forgotten, all but the newest, when a life has told more than this.
+const ENOUGH: usize = 1024;
+
+/// See the module. Memory: one entry per host and change of its epoch since the oldest open question was put.
 pub(crate) struct EpochsPerObserver {
-    law: Law,
+    pub law: Law,
     beliefs: Beliefs,
     lives: BTreeMap<Name, Life>,
+    /// Whether a life has told more than enough.
+    many: bool,
+    enough: usize,
     answers: u64,
     findings: Findings,
 }
@@ -32,27 +40,47 @@ impl EpochsPerObserver {
             law: Law::new(header),
             beliefs: Beliefs::default(),
             lives: BTreeMap::new(),
+            many: false,
+            enough: ENOUGH,
             answers: 0,
             findings: Findings::default(),
         }
     }
-}
 
-impl Checker for EpochsPerObserver {
-    fn name(&self) -> &'static str {
-        Guarantee::EpochsPerObserver.name()
+    /// How many entries there are.
+    pub fn size(&self) -> usize {
+        self.lives.values().map(|life| life.told.len()).sum()
     }
 
-    fn event(&mut self, event: &Event) {
-        self.law.event(event);
-        let Some(belief) = self.beliefs.event(event) else {
-            return;
-        };
-        let Some(epoch) = belief.status.epoch else { return };
+    /// Answers that told the newest epoch again.
+    pub fn again(&mut self, answers: u64) {
+        self.answers += answers;
+    }
+
+    /// Whether it is worth while to [`forget`](EpochsPerObserver::forget).
+    pub fn many(&self) -> bool {
+        self.many
+    }
+
+    /// No question will be answered that was put before this: of what was told by then, the newest is all that counts.
+    pub fn forget(&mut self, oldest: u64) {
+        for life in self.lives.values_mut() {
+            let before = life.told.partition_point(|(mark, _)| mark.index < oldest);
+            life.told.drain(..before.saturating_sub(1));
+        }
+        let most = self.lives.values().map(|life| life.told.len()).max();
+        self.enough = ENOUGH.max(2 * most.unwrap_or(0));
+        self.many = false;
+    }
+
+    /// Takes a belief. Returns the newest epoch that its life has told, if that is the highest.
+    pub fn believe(&mut self, belief: &Belief) -> Option<Epoch> {
+        let epoch = belief.status.epoch?;
         let (host, learnt, incarnation) = (belief.host, belief.learnt, belief.incarnation);
         let fresh = || Life {
             incarnation,
             told: Vec::new(),
+            fell: false,
         };
         let life = self.lives.entry(host).or_insert_with(fresh);
         if life.incarnation != incarnation {
@@ -66,16 +94,37 @@ impl Checker for EpochsPerObserver {
             if let Some((told, high)) = floor
                 && epoch < high
             {
+                life.fell = true;
                 self.findings.push(fall(host, (told, high), (asked, learnt, epoch)));
                 // From here on the fallen epoch is the measure, or every later answer would be told again.
                 if newest != Some(epoch) {
                     life.told.push((learnt, epoch));
                 }
-                return;
+                return None;
             }
         }
         if newest.is_none_or(|newest| epoch > newest) {
             life.told.push((learnt, epoch));
+            self.many |= life.told.len() > self.enough;
+        }
+        let (_, newest) = life.told.last()?;
+        (!life.fell).then_some(*newest)
+    }
+}
+
+impl Checker for EpochsPerObserver {
+    fn name(&self) -> &'static str {
+        Guarantee::EpochsPerObserver.name()
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.law.event(event);
+        if let Some(belief) = self.beliefs.event(event) {
+            self.believe(&belief);
+            if self.many {
+                let oldest = self.beliefs.oldest().unwrap_or(event.index);
+                self.forget(oldest);
+            }
         }
     }
 

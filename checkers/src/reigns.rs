@@ -55,7 +55,8 @@ impl Reigns {
         Some(belief)
     }
 
-    fn believe(&mut self, belief: &Belief) {
+    /// Takes a belief; returns the place of the reign that it claims, if any.
+    pub fn believe(&mut self, belief: &Belief) -> Option<usize> {
         let claim = belief.claim();
         self.close(belief.host, belief.learnt, |span| match (belief.asked, claim) {
             (_, Some(claim)) if claim.reign == span.reign => false,
@@ -63,7 +64,7 @@ impl Reigns {
             (None, Some(claim)) => claim.reign > span.reign,
             (None, None) => false,
         });
-        let Some(claim) = claim else { return };
+        let claim = claim?;
         let key = (belief.host, belief.incarnation, claim.reign);
         let at = *self.by_key.entry(key).or_insert_with(|| {
             self.spans.push(Span {
@@ -81,10 +82,17 @@ impl Reigns {
         });
         let span = &mut self.spans[at];
         span.token = span.token.or(claim.token);
-        if let Some(asked) = belief.asked
-            && span.last.is_none_or(|(before, _)| before < asked)
-        {
-            span.last = Some((asked, belief.learnt));
+        if let Some(asked) = belief.asked {
+            self.heard(at, asked, belief.learnt);
+        }
+        Some(at)
+    }
+
+    /// A question was answered within a reign again.
+    pub fn heard(&mut self, at: usize, asked: Mark, learnt: Mark) {
+        let last = &mut self.spans[at].last;
+        if last.is_none_or(|(before, _)| before < asked) {
+            *last = Some((asked, learnt));
         }
     }
 

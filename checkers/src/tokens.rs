@@ -5,7 +5,7 @@
 //! No sound system can trip it: a token is drawn from something that is won once (a term, a create revision), so no two
 //! leaderships ever share one, whenever they were. Claims are compared by equality alone, never by time. A write is
 //! held only against its host: a write that was under way when its reign ended names no reign. [`Token::NONE`] is none.
-use crate::evidence::{Beliefs, Findings, Law, Mark, anomaly, count};
+use crate::evidence::{Belief, Beliefs, Findings, Law, Mark, anomaly, count};
 use splitbrain_core::{Body, Checker, Event, Guarantee, Header, Name, Reign, Token, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,9 +18,9 @@ struct Owner {
     mark: Mark,
 }
 
-/// See the module. Memory: one entry per token.
+/// See the module. Memory: one entry per token, and one per further reign or host that had it.
 pub(crate) struct TokenPerReign {
-    law: Law,
+    pub law: Law,
     beliefs: Beliefs,
     owners: BTreeMap<Token, Owner>,
     told: BTreeSet<(Token, Name, Count)>,
@@ -36,6 +36,25 @@ impl TokenPerReign {
             told: BTreeSet::new(),
             findings: Findings::default(),
         }
+    }
+
+    /// How many entries there are.
+    pub fn size(&self) -> usize {
+        self.owners.len() + self.told.len()
+    }
+
+    pub fn believe(&mut self, belief: &Belief) {
+        if let Some(claim) = belief.claim()
+            && let Some(token) = claim.token
+        {
+            let reign = Some((belief.incarnation, claim.reign));
+            self.used(token, belief.host, reign, belief.learnt);
+        }
+    }
+
+    /// A host wrote, or tried to.
+    pub fn wrote(&mut self, token: Token, by: Name, mark: Mark) {
+        self.used(token, by, None, mark);
     }
 
     fn used(&mut self, token: Token, host: Name, reign: Count, mark: Mark) {
@@ -82,17 +101,10 @@ impl Checker for TokenPerReign {
 
     fn event(&mut self, event: &Event) {
         self.law.event(event);
-        let mark = Mark::of(event);
         if let Some(belief) = self.beliefs.event(event) {
-            if let Some(claim) = belief.claim()
-                && let Some(token) = claim.token
-            {
-                self.used(token, belief.host, Some((belief.incarnation, claim.reign)), mark);
-            }
-            return;
-        }
-        if let Body::Stored { token, by, .. } | Body::Rejected { token, by, .. } = event.body {
-            self.used(token, by, None, mark);
+            self.believe(&belief);
+        } else if let Body::Stored { token, by, .. } | Body::Rejected { token, by, .. } = event.body {
+            self.wrote(token, by, Mark::of(event));
         }
     }
 

@@ -320,8 +320,9 @@ impl<'a> Cores<'a> {
                 Acquire { .. } => Ok(()),
                 Release { .. } => self.release(call, place, owner),
             };
+            // What a process did up to the end of a call, no later call of its own can change.
             if let Err(culprits) = done {
-                return one_by_one(calls, self.owners.len()).then_some(culprits);
+                return Some(culprits);
             }
         }
         Some(self.unreleased().err().unwrap_or_default())
@@ -401,16 +402,6 @@ impl<'a> Cores<'a> {
 fn in_order<const N: usize>(mut places: [u32; N]) -> Vec<u32> {
     places.sort_unstable();
     places.to_vec()
-}
-
-/// Whether each process does one thing after another.
-fn one_by_one(calls: &[Call<LockOp>], owners: usize) -> bool {
-    let mut free = vec![0u32; owners];
-    calls.iter().all(|call| {
-        let (Acquire { owner, .. } | Release { owner }) = call.op;
-        let before = std::mem::replace(&mut free[owner as usize], call.end);
-        before <= call.begin
-    })
 }
 
 /// The acquisitions that are one too many: those since `first` that nothing has released, and the one at `place`.

@@ -19,6 +19,7 @@ mod elections;
 mod liveness;
 pub(crate) mod model;
 mod sound;
+mod stream;
 
 mod storage;
 mod workloads;

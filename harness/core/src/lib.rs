@@ -8,6 +8,7 @@
 //! - [`action`]: the primitive changes that a nemesis asks of an environment, and the proof that comes back;
 //! - [`disk`]: how a disk fault is ordered of whatever stands between a process and its disk;
 //! - [`event`] and [`history`]: what was recorded, as JSON Lines;
+//! - [`compact`]: what of it tells of leadership, in records of one size;
 //! - [`formats`]: histories of operations, whoever recorded them, in the forms of others;
 //! - [`plan`], [`hosts`], [`system`], [`promise`]: the experiment, on which machines, what is deployed in it, and what
 //!   that promises;
@@ -25,6 +26,7 @@ extern crate self as splitbrain_core;
 
 pub mod action;
 pub mod checker;
+pub mod compact;
 pub mod deploy;
 pub mod disk;
 pub mod event;

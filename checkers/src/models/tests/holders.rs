@@ -196,7 +196,14 @@ impl Object for Lock {
         }
         let told = self.draw();
         match self.acquires(process, told) {
-            true => Answer::Ok(told.map_or(if self.chance % 2 == 0 { Value::Nil } else { int(0) }, Value::Int)),
+            true => Answer::Ok(told.map_or(
+                if self.chance.is_multiple_of(2) {
+                    Value::Nil
+                } else {
+                    int(0)
+                },
+                Value::Int,
+            )),
             false => Answer::Fail(None),
         }
     }
