@@ -96,6 +96,25 @@ fn lines_of_any_length_are_in_the_file_in_their_order() {
 }
 
 #[test]
+fn a_barrier_waits_for_the_line_after_a_full_piece_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.jsonl");
+    let mut recorder = Recorder::create(&path, &header()).unwrap();
+    for i in 0..20 {
+        recorder.record(&aborted(2 * i, PIECE)).unwrap();
+        let before = recorder.kept().syncs;
+        recorder.record(&event(2 * i + 1)).unwrap();
+        // The full piece is written by itself, and that is no sync of the open one.
+        while !recorder.lock().full.is_empty() {
+            std::thread::yield_now();
+        }
+        recorder.barrier().unwrap();
+        assert!(recorder.kept().syncs > before, "line {i} was not synced");
+        assert_eq!(read(&path).events.len() as u64, 2 * i + 2);
+    }
+}
+
+#[test]
 fn a_line_reaches_the_file_though_nobody_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.jsonl");
