@@ -15,6 +15,7 @@ mod config;
 mod crashed;
 mod decide;
 mod depth;
+mod explain;
 mod jit;
 mod met;
 pub mod model;
@@ -23,9 +24,12 @@ mod seen;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod verify;
 mod ways;
 
 pub use decide::{decide, decide_alone};
+pub use explain::{Explained, explain};
+pub use verify::verify;
 
 /// What an engine says of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use super::decide::decide;
 use super::depth::Depth;
 use super::model::{Call, Model, NEVER};
 use super::timeline::Timeline;
-use super::{Found, Limits};
+use super::{Found, Limits, explain, verify};
 use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use crate::tests::model::Chance;
 use RegisterOp::{Cas, Differs, Read, Set};
@@ -120,29 +120,11 @@ fn random<O>(chance: &mut Chance, op: impl Fn(&mut Chance, bool) -> O) -> Vec<Ca
     (0..calls).map(call).collect()
 }
 
-/// An order must hold what ended and nothing twice, respect real time, and be possible.
-fn verify<M: Model>(model: &M, calls: &[Call<M::Op>], order: &[u32]) {
-    let mut state = model.start();
-    let mut latest_begin = 0;
-    for c in order {
-        assert!(latest_begin < calls[*c as usize].end, "{calls:?} {order:?}");
-        latest_begin = latest_begin.max(calls[*c as usize].begin);
-        state = model
-            .step(state, &calls[*c as usize].op)
-            .unwrap_or_else(|| panic!("{calls:?} {order:?}"));
-    }
-    let mut once = order.to_vec();
-    once.sort_unstable();
-    once.dedup();
-    assert_eq!(once.len(), order.len());
-    assert!((0..calls.len()).all(|c| !calls[c].ended() || once.binary_search(&(c as u32)).is_ok()));
-}
-
 fn agrees<M: Model>(model: &M, calls: &[Call<M::Op>], found: Option<Found>, expected: bool, seed: u64) {
     match found {
         Some(Found::Order(Some(order))) => {
             assert!(expected, "seed {seed}: an order of {calls:?}");
-            verify(model, calls, &order);
+            verify(model, calls, &order).unwrap_or_else(|why| panic!("{why}: {calls:?} {order:?}"));
         }
         Some(Found::None { .. }) => assert!(!expected, "seed {seed}: no order of {calls:?}"),
         found => panic!("seed {seed}: {found:?}"),
@@ -345,4 +327,45 @@ fn what_is_too_much_ends_as_unknown() {
         .collect();
     assert!(matches!(decided(&many), Found::Unknown(why) if why.contains("more than 1024")));
     assert!(matches!(decided(&many[..300]), Found::Order(Some(_))));
+}
+
+#[test]
+fn what_fits_no_order_is_explained() {
+    let call = |op, begin, end| Call { op, begin, end };
+    let mut calls: Vec<_> = (0..20).map(|n| call(Set(n % 3 + 1), 2 * n, 2 * n + 1)).collect();
+    // A read of what was overwritten before it began, beside a write that does not help.
+    calls.push(call(Set(2), 50, 61));
+    calls.push(call(Read(1), 51, 60));
+    calls.push(call(Read(2), 70, 71));
+    let explained = explain(&Register, &calls, &Limits::USUAL, &|| false).expect("it is small");
+    assert_eq!((explained.at, explained.state), (21, 2), "{explained:?}");
+    assert_eq!(explained.order, (0..20).collect::<Vec<_>>());
+    assert_eq!(explained.open, [(21, false), (20, true)]);
+    // The read, the writes of its value, which else might come late, and those that overwrote it.
+    assert_eq!(explained.core, [0, 3, 6, 9, 12, 15, 18, 19, 21], "{explained:?}");
+}
+
+#[test]
+fn cores_of_random_histories_fit_no_order_alone() {
+    let mut told = 0;
+    for seed in 0..2_000 {
+        let calls = random(&mut Chance(seed), register_op);
+        let Some(explained) = explain(&Register, &calls, &Limits::USUAL, &|| false) else {
+            continue;
+        };
+        told += 1;
+        let kept = |n: usize| explained.core.contains(&(n as u32));
+        let relaxed = calls.iter().enumerate().map(|(n, call)| match kept(n) {
+            true => *call,
+            false => Call { end: NEVER, ..*call },
+        });
+        let relaxed: Vec<_> = relaxed.collect();
+        assert!(!naive(&Register, &relaxed, (1 << calls.len()) - 1, NOTHING), "seed {seed}: {calls:?} {explained:?}");
+        // And the order replays: a beginning that fits.
+        let end = calls[explained.at as usize].end;
+        let cut = |call: &Call<_>| Call { end: if call.end < end { call.end } else { NEVER }, ..*call };
+        let cut: Vec<_> = calls.iter().map(cut).collect();
+        verify(&Register, &cut, &explained.order).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    }
+    assert!(told > 500, "{told}");
 }

@@ -23,6 +23,15 @@ impl Default for Budget {
     }
 }
 
+impl From<Budget> for Limits {
+    fn from(budget: Budget) -> Limits {
+        Limits {
+            bytes: usize::try_from(budget.memory).unwrap_or(usize::MAX),
+            steps: budget.steps,
+        }
+    }
+}
+
 /// Who is to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
@@ -108,10 +117,7 @@ fn search_all<R: Reading>(
     if stop() {
         return unknown("nobody", "told to stop".to_string());
     }
-    let limits = Limits {
-        bytes: usize::try_from(budget.memory).unwrap_or(usize::MAX),
-        steps: budget.steps,
-    };
+    let limits = budget.into();
     let mut calls = calls.to_vec();
     reading.simplify(&mut calls);
     let decision = match by {

@@ -36,7 +36,7 @@ mod zones;
 pub use engines::Budget;
 pub use gather::{Gathering, Source};
 pub use kind::Kind;
-pub use prepared::{PartJudgement, Prepared};
+pub use prepared::{Explanation, PartJudgement, Prepared};
 
 use crate::linear::model::{Call, Model};
 use splitbrain_core::Validity;
@@ -125,6 +125,11 @@ pub trait Reading: Send + Sync {
 
     /// The calls on objects that do not touch each other, if there are several: each group by their places in the slice.
     fn split(&self, _calls: &[Call<<Self::Model as Model>::Op>]) -> Option<Vec<Vec<u32>>> {
+        None
+    }
+
+    /// A state in words, where there are some: `it holds 3`.
+    fn state(&self, _model: &Self::Model, _state: u32) -> Option<String> {
         None
     }
 

@@ -3,6 +3,7 @@ use super::engines::{self, Budget, By};
 use super::gather::Source;
 use super::{Judgement, Kind, Reading};
 use crate::linear::model::{Call, Model};
+use crate::linear::{self, Found};
 use splitbrain_core::Validity;
 use splitbrain_core::formats::Value;
 
@@ -31,6 +32,21 @@ pub struct PartJudgement {
     pub unanswered: u64,
 }
 
+/// Why a part fits no order. Calls are told by their numbers, for [`Prepared::told`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The call with whose end no order is left.
+    pub at: u32,
+    /// An order of what came before: the longest beginning that fits.
+    pub order: Vec<u32>,
+    /// The object after it, in words, where the model has words for that.
+    pub state: Option<String>,
+    /// The calls that were open then, that one first, and whether each could take effect next.
+    pub open: Vec<(u32, bool)>,
+    /// The fewest calls found of which no order works.
+    pub core: Vec<u32>,
+}
+
 /// One object's history.
 pub(super) struct Part<R: Reading> {
     pub reading: R,
@@ -51,6 +67,8 @@ trait Erased: Send + Sync {
     fn judge(&self, part: usize, by: By, budget: Budget, stop: &dyn Fn() -> bool) -> PartJudgement;
     fn told(&self, part: usize, call: usize) -> (Source, String);
     fn calls(&self, part: usize) -> usize;
+    fn order(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> Option<Vec<u32>>;
+    fn explain(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> Option<Explanation>;
     /// Whether some order of these calls fits, by an engine.
     #[cfg(test)]
     fn fits(&self, part: usize, calls: &[u32]) -> bool;
@@ -85,6 +103,29 @@ impl<R: Reading> Erased for Parts<R> {
         self.parts[part].calls.len()
     }
 
+    fn order(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> Option<Vec<u32>> {
+        let Part { reading, calls, .. } = &self.parts[part];
+        let (model, limits) = (reading.model(), budget.into());
+        let Found::Order(Some(order)) = linear::decide(&model, calls, &limits, true, stop).found else {
+            return None;
+        };
+        linear::verify(&reading.model(), calls, &order).expect("the engines tell orders that replay");
+        Some(order)
+    }
+
+    fn explain(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> Option<Explanation> {
+        let Part { reading, calls, .. } = &self.parts[part];
+        let model = reading.model();
+        let told = linear::explain(&model, calls, &budget.into(), stop)?;
+        Some(Explanation {
+            at: told.at,
+            order: told.order,
+            state: reading.state(&model, told.state),
+            open: told.open,
+            core: told.core,
+        })
+    }
+
     #[cfg(test)]
     fn fits(&self, part: usize, calls: &[u32]) -> bool {
         let part = &self.parts[part];
@@ -112,6 +153,16 @@ impl Prepared {
     /// Where a call comes from, and its words: `read 3`.
     pub fn told(&self, part: usize, call: usize) -> (Source, String) {
         self.parts.told(part, call)
+    }
+
+    /// An order of a part's calls, replayed before it is told; `None` where none was found within the budget.
+    pub fn order(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> Option<Vec<u32>> {
+        self.parts.order(part, budget, stop)
+    }
+
+    /// Why a part fits no order; `None` where that was not found within the budget.
+    pub fn explain(&self, part: usize, budget: Budget, stop: &dyn Fn() -> bool) -> Option<Explanation> {
+        self.parts.explain(part, budget, stop)
     }
 
     /// Judges one part. `stop` is asked now and then whether to give up.

@@ -155,6 +155,10 @@ impl Reading for RegisterReading {
         merge_unseen(calls);
     }
 
+    fn state(&self, _: &Register, state: Value) -> Option<String> {
+        Some(format!("it holds {}", self.values.shown(state)))
+    }
+
     fn words(&self, op: &RegisterOp) -> String {
         let shown = |value| self.values.shown(value);
         match *op {
