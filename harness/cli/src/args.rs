@@ -3,6 +3,8 @@ use crate::conform;
 use crate::grounds::HostArgs;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use splitbrain_checkers::models::{FailedCas, Kind};
+use splitbrain_core::formats::{Format, Output};
 use splitbrain_core::plan::{FaultKind, Grudge, Storage, Target, Workload};
 use splitbrain_core::{Name, Nanos};
 use std::path::PathBuf;
@@ -26,7 +28,9 @@ Examples:
   splitbrain run --system etcd-election --faults pause --seed 7
   splitbrain run --env sim --mutant ignore-log --time-limit 60s --seed 0
                                                    a broken Raft, caught in simulation
-  splitbrain check store/raft/latest               judge an old history again";
+  splitbrain check store/raft/latest               judge an old history again
+  splitbrain check history.edn --model cas-register
+                                                   judge a history that others recorded";
 
 const MATRIX_HELP: &str = "Exit codes: the gravest of the cells', in this order:
   1    a cell broke a promise
@@ -65,6 +69,8 @@ pub enum Command {
     /// Judge a history again: a run's folder or a history file, whole or cut off
     #[command(after_help = EXIT_CODES)]
     Check(CheckArgs),
+    /// Write a history as EDN, JSON Lines or a timeline, for other tools
+    Convert(ConvertArgs),
     /// Write a run's report again
     Report(ReportArgs),
     /// List what there is: systems, faults, checkers, environments, runs
@@ -272,11 +278,67 @@ pub struct ConformArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
-    /// A run's folder, or a history file
-    pub path: PathBuf,
+    /// Runs' folders or history files; with --model also histories of others: EDN, Jepsen's log, key-value logs, JSON Lines
+    #[arg(required = true, value_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Judge the operations by this model instead of the plan's promises (see `list models`)
+    #[arg(long, value_parser = Kind::named)]
+    pub model: Option<Kind>,
+    /// How the files are written: auto, splitbrain, edn (Jepsen, Knossos, key-value logs), jepsen-log or jsonl
+    #[arg(long, default_value = "auto", requires = "model", value_parser = parse_format)]
+    pub format: FormatChoice,
+    /// What a comparison that failed says: observe (the value was another) or ignore (nothing, as Knossos has it)
+    #[arg(long, default_value = "observe", requires = "model", value_parser = parse_failed_cas)]
+    pub failed_cas: FailedCas,
+    /// Values are pairs of a key and a value, and each key is an object of its own (jepsen.independent)
+    #[arg(long, requires = "model")]
+    pub keyed: bool,
+    /// Leave out operations that the model does not know, instead of refusing the file
+    #[arg(long, requires = "model")]
+    pub skip_others: bool,
+    /// How many may hold a semaphore at once
+    #[arg(long, default_value_t = 2, requires = "model")]
+    pub permits: u32,
+    /// How often its holder may hold a reentrant mutex
+    #[arg(long, default_value_t = 2, requires = "model")]
+    pub depth: u32,
+    /// Print an order in which the operations fit, replayed before it is printed
+    #[arg(long, requires = "model")]
+    pub order: bool,
+    /// Keys are judged on this many threads [default: one a processor]
+    #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// After this time a file that is not decided ends as unknown
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "model")]
+    pub timeout: Nanos,
+    /// With more memory than this, in MB, a key that is not decided ends as unknown
+    #[arg(long, value_name = "MB", default_value_t = 1024, requires = "model")]
+    pub memory: u32,
     /// Print the verdicts as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ConvertArgs {
+    /// A run's folder, or a history in any form that `check` reads
+    pub path: PathBuf,
+    /// How to write it: edn (Knossos, Elle), jsonl, or chrome-trace (a timeline; cannot be read back)
+    #[arg(long)]
+    pub to: Output,
+    /// How it is written: auto, splitbrain, edn, jepsen-log or jsonl
+    #[arg(long, default_value = "auto", value_parser = parse_format)]
+    pub format: FormatChoice,
+    /// Where to write it [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A format, or whichever the file's beginning tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatChoice {
+    Auto,
+    Is(Format),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -313,6 +375,7 @@ pub enum Listing {
     Workloads,
     Faults,
     Checkers,
+    Models,
     Environments,
     Runs,
 }
@@ -322,6 +385,23 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn parse_format(s: &str) -> Result<FormatChoice, String> {
+    match s {
+        "auto" => Ok(FormatChoice::Auto),
+        // What key-value logs hold is EDN, a map a line.
+        "kv" => Ok(FormatChoice::Is(Format::Edn)),
+        _ => s.parse().map(FormatChoice::Is).map_err(|e| format!("{e}, or auto")),
+    }
+}
+
+fn parse_failed_cas(s: &str) -> Result<FailedCas, String> {
+    match s {
+        "observe" => Ok(FailedCas::Observe),
+        "ignore" => Ok(FailedCas::Ignore),
+        _ => Err("observe or ignore".to_string()),
+    }
 }
 
 fn parse_fault(s: &str) -> Result<FaultChoice, String> {

@@ -5,6 +5,7 @@ use crate::plan_file::{self, ENVIRONMENTS};
 use crate::wiring;
 use crate::{grounds, listing, support};
 use serde_json::{Value, json};
+use splitbrain_checkers::models::Kind;
 use splitbrain_core::Plan;
 use splitbrain_core::plan::{FaultKind, Grudge, Workload};
 use splitbrain_environments::local::Check;
@@ -42,6 +43,7 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
         Listing::Workloads,
         Listing::Faults,
         Listing::Checkers,
+        Listing::Models,
         Listing::Environments,
     ];
     if args.what != Some(Listing::Systems) && (args.verbose || !args.names.is_empty()) {
@@ -91,6 +93,10 @@ fn listing_table(what: Listing, args: &ListArgs) -> Result<String, Failure> {
             &["checker", "what it judges"],
             splitbrain_checkers::names().iter().map(pair).collect(),
         ),
+        Listing::Models => {
+            let rows = Kind::all().map(|kind| vec![kind.name().to_string(), kind.sentence().to_string()]);
+            table(&["model", "what it stands for"], rows.collect())
+        }
         Listing::Environments => table(&["environment", "what it is"], ENVIRONMENTS.iter().map(pair).collect()),
         Listing::Runs => {
             let runs = store::list(&args.store).map_err(Failure::harness)?;
@@ -150,6 +156,9 @@ fn listing_json(what: Listing, args: &ListArgs) -> Result<Value, Failure> {
         Listing::Checkers => splitbrain_checkers::names()
             .iter()
             .map(|(n, w)| json!({"name": n, "what": w}))
+            .collect(),
+        Listing::Models => Kind::all()
+            .map(|kind| json!({"name": kind.name(), "what": kind.sentence()}))
             .collect(),
         Listing::Environments => ENVIRONMENTS
             .iter()

@@ -1,6 +1,7 @@
 //! Work on old histories: `check` judges again, `report` draws again. No cluster needed.
 use crate::args::{CheckArgs, ReportArgs};
 use crate::exit::{self, Failure};
+use crate::foreign;
 use crate::plan_file;
 use serde::Serialize;
 use splitbrain_core::history::History;
@@ -121,32 +122,54 @@ pub fn open(path: &Path) -> Result<History, Failure> {
 
 /// `splitbrain check`.
 pub fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let history = open(&args.path)?;
-    let verdicts = judge(&history);
-    let outcome = Outcome::new(&history, &verdicts, run_folder(&args.path).as_deref());
-    if args.json {
-        exit::print(&outcome.to_json())?;
-    } else {
-        let mut text = String::new();
-        if !outcome.whole {
-            let torn = match history.torn {
-                0 => String::new(),
-                n => format!(", and {n} bytes of an unfinished line were left out"),
-            };
-            text += &format!(
-                "This history was cut off: it has {} events and no end{torn}.\n\n",
-                outcome.events
-            );
-        }
-        text += &format!(
-            "{}\n{}\n\nrun it again: {}\n",
-            table(&verdicts),
-            outcome.sentence,
-            outcome.replay
-        );
-        exit::print(&text)?;
+    if let Some(kind) = args.model {
+        return foreign::check(args, kind);
     }
-    Ok(ExitCode::from(exit::of(outcome.validity)))
+    let mut gravest = Validity::Valid;
+    let mut outcomes = Vec::new();
+    for path in &args.paths {
+        let history = open(path)?;
+        let verdicts = judge(&history);
+        let outcome = Outcome::new(&history, &verdicts, run_folder(path).as_deref());
+        gravest = gravest.max(outcome.validity);
+        if args.json {
+            outcomes.push(serde_json::to_value(&outcome).expect("plain data always becomes JSON"));
+            continue;
+        }
+        if args.paths.len() > 1 {
+            exit::print(&format!("{}\n", path.display()))?;
+        }
+        exit::print(&in_words(&outcome))?;
+    }
+    if args.json {
+        // One file is one object, as it always was.
+        let all = match outcomes.len() {
+            1 => outcomes.remove(0),
+            _ => serde_json::Value::Array(outcomes),
+        };
+        exit::print(&(serde_json::to_string_pretty(&all).expect("plain data always becomes JSON") + "\n"))?;
+    }
+    Ok(ExitCode::from(exit::of(gravest)))
+}
+
+fn in_words(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    if !outcome.whole {
+        let torn = match outcome.torn {
+            0 => String::new(),
+            n => format!(", and {n} bytes of an unfinished line were left out"),
+        };
+        text += &format!(
+            "This history was cut off: it has {} events and no end{torn}.\n\n",
+            outcome.events
+        );
+    }
+    text + &format!(
+        "{}\n{}\n\nrun it again: {}\n",
+        table(outcome.verdicts),
+        outcome.sentence,
+        outcome.replay
+    )
 }
 
 /// `splitbrain report`.

@@ -2,7 +2,7 @@
 //!
 //! The binary is the only crate that sees all the others. [`args`] is what people type, [`plan_file`] turns it into a
 //! plan, [`wiring`] is where a name becomes a thing, [`run`] carries an experiment out and [`matrix`] many, [`shipping`] takes
-//! a user's files to the hosts, [`conform`] examines a user's program without any, [`judge`] works on old histories. The
+//! a user's files to the hosts, [`conform`] examines a user's program without any, [`judge`] works on old histories, [`foreign`] on those that others recorded. The
 //! same binary is what runs on the hosts (`splitbrain node`, `splitbrain agent`), what enters the local sandbox (`splitbrain
 //! sandbox`) and what serves control on a foreign host (`splitbrain steward`); these four are for the harness itself and do
 //! not show in `--help`.
@@ -14,6 +14,7 @@
 mod args;
 mod conform;
 mod exit;
+mod foreign;
 mod grounds;
 mod inspect;
 mod interrupts;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Conform(args) => conform::conform(&args),
         Command::Matrix(matrix) => matrix::matrix(&matrix),
         Command::Check(check) => judge::check(&check),
+        Command::Convert(args) => foreign::convert(&args),
         Command::Report(report) => judge::report(&report),
         Command::List(list) => inspect::list(&list),
         Command::Doctor(doctor) => inspect::doctor(&doctor),

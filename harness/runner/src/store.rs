@@ -209,19 +209,19 @@ pub fn history_file(path: &Path) -> Result<PathBuf, OpenError> {
 /// Reads a history, plain or packed, up to its last complete line.
 pub fn read_history(path: &Path) -> Result<History, OpenError> {
     let file = history_file(path)?;
+    History::read(open(&file)?).map_err(|e: ReadError| OpenError::Bad(format!("{}: {e}", file.display())))
+}
+
+/// The text of a file, unpacked if it is packed by zstd.
+pub fn open(file: &Path) -> Result<Box<dyn BufRead>, OpenError> {
     let missing = |e: std::io::Error| OpenError::Missing(format!("failed to open {}: {e}", file.display()));
-    let mut input = BufReader::with_capacity(1 << 16, File::open(&file).map_err(missing)?);
-    let packed = input
-        .fill_buf()
-        .map_err(missing)?
-        .starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    let read = if packed {
-        let decoder = CutIsEnd(zstd::Decoder::with_buffer(input).map_err(missing)?);
-        History::read(BufReader::with_capacity(1 << 16, decoder))
-    } else {
-        History::read(input)
-    };
-    read.map_err(|e: ReadError| OpenError::Bad(format!("{}: {e}", file.display())))
+    let mut input = BufReader::with_capacity(1 << 16, File::open(file).map_err(missing)?);
+    let start = input.fill_buf().map_err(missing)?;
+    if !start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return Ok(Box::new(input));
+    }
+    let decoder = CutIsEnd(zstd::Decoder::with_buffer(input).map_err(missing)?);
+    Ok(Box::new(BufReader::with_capacity(1 << 16, decoder)))
 }
 
 /// A packed history whose last frame was cut off reads up to the cut, as a plain one does. A frame whose checksum is
