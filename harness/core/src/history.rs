@@ -211,8 +211,10 @@ impl<R: BufRead> Reader<R> {
                 return Ok(false);
             }
         }
-        *event = Event::read_line(&self.buffer).map_err(|e| self.malformed(e.to_string()))?;
-        Ok(true)
+        match event.read_any_order(&self.buffer) {
+            Ok(()) => Ok(true),
+            Err(e) => Err(self.malformed(e.to_string())),
+        }
     }
 
     fn malformed(&self, why: String) -> ReadError {

@@ -186,29 +186,6 @@ impl<'a> Cursor<'a> {
         Ok((self.text(begin)?, whole))
     }
 
-    /// `null`.
-    pub(crate) fn null(&mut self) -> Result<(), Wrong> {
-        self.word(b"null")
-    }
-
-    /// A whole number without a sign.
-    #[inline]
-    pub(crate) fn whole(&mut self) -> Result<u64, Wrong> {
-        let begin = self.at;
-        let mut n = 0u64;
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            let grown = n.checked_mul(10).and_then(|n| n.checked_add(u64::from(digit - b'0')));
-            n = grown.ok_or_else(|| self.wrong("a number below 2^64"))?;
-            self.at += 1;
-        }
-        let len = self.at - begin;
-        let padded = len > 1 && self.bytes[begin] == b'0';
-        if len == 0 || padded || matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
-            return Err(self.wrong("a whole number"));
-        }
-        Ok(n)
-    }
-
     /// Any value. An object becomes a list of its pairs.
     pub(crate) fn value(&mut self) -> Result<Value, Wrong> {
         self.nested(0)

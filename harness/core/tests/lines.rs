@@ -75,10 +75,27 @@ fn odd_lines_are_read_as_the_derived_reader_reads_them() {
         r#"{"index":0,"time":0,"process":0,"type":"ok","f":"ready","value":{"host":"a-name-of-sixtee"}}"#,
         r#"{"index":0,"time":0,"process":0,"type":"ok","f":"ready","value":{"host":"n1"}} "#,
         r#"{"index":0,"time":0,"process":0,"type":"ok","f":"ready","value":{"host":"n1"}}{"#,
+        "{\"index\":0,\"time\":0,\"process\":0,\"type\":\"ok\",\"f\0\":\"ready\",\"value\":{\"host\":\"n1\"}}",
+        "{\"index\":0,\"time\":0,\"process\":0,\"type\":\"ok\",\"f\":\"ready\",\"\":0,\"value\":{\"host\":\"n1\"}}",
+        r#"{"value":{"id":1,"host":"n1"},"f":"next","type":"ok","process":0,"time":0,"index":0}"#,
+        r#"{"f":"next","type":"ok","process":0,"time":0,"index":0,"value":{"host":"n1","id":1}}"#,
+        r#"{"f":"next","type":"ok","process":0,"time":0,"index":0,"value":{"host":"n1","id":1}"#,
+        r#"{"f":"next","type":"ok","process":0,"time":0,"index":0,"value":7}"#,
+        r#"{"f":"next","type":"ok","process":0,"time":0,"index":0,"value":null}"#,
+        r#"{"f":"observe","type":"ok","process":0,"time":0,"index":0,"value":{"host":"n1","answer":7}}"#,
+        r#"{"f":"next","type":"ok","process":0,"time":0,"index":0,"value":{"host":"n1","answer":null}}"#,
+        r#"{"f":"next","type":"ok","process":"","time":0,"index":0,"value":{"host":"n1"}}"#,
         "",
         "[]",
+        "{}",
         "null",
     ] {
         check(line.as_bytes());
+    }
+    for line in [
+        &b"{\"index\":0,\"time\":0,\"process\":0,\"type\":\"ok\",\"f\":\"ready\",\"value\":{\"host\":\"n1\",\"why\":\"\xff\"}}"[..],
+        b"{\"index\":0,\"why\":\"\xff\",\"time\":0,\"process\":0,\"type\":\"ok\",\"f\":\"ready\",\"value\":{\"host\":\"n1\"}}",
+    ] {
+        check(line);
     }
 }

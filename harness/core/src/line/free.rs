@@ -2,37 +2,53 @@
 //!
 //! A value's keys mean nothing until `f` is known, which may stand behind it. So the value is not taken as it comes: its
 //! numbers and texts are put into places by their keys, and the body takes them out when its kind is known. A key without
-//! a place, a place that is filled twice, and one that nobody empties, are left to the derived deserializer to judge.
+//! a place, a place that is filled twice, one that nobody empties, and a text with escapes are left to the derived
+//! deserializer.
+use super::cursor::Line;
 use super::fixed::phase;
 use crate::event::{Body, Event, Kind, Process};
-use crate::json::Cursor;
 use crate::name::Name;
 use crate::op::{Role, Status};
 use crate::time::Nanos;
 use crate::{Epoch, Reign, Token};
-use std::borrow::Cow;
 
 macro_rules! places {
-    ($count:ident: $($name:ident $key:literal)*) => {
+    ($($name:ident $key:literal)*) => {
         /// The places, in order.
         #[derive(Clone, Copy)]
         enum Place { $($name,)* }
 
-        const $count: usize = [$($key,)*].len();
-
-        fn place(key: &str) -> Option<Place> {
+        /// By a key as a number ([`Line::short_key`]).
+        #[inline(always)]
+        fn place(key: u64) -> Option<Place> {
+            mod keys {
+                $(#[allow(non_upper_case_globals)] pub const $name: u64 = super::short($key);)*
+            }
             Some(match key {
-                $($key => Place::$name,)*
+                $(keys::$name => Place::$name,)*
                 _ => return None,
             })
         }
+
+        const PLACES: usize = [$(Place::$name,)*].len();
     };
 }
 
-// Numbers come first.
-places! { PLACES:
+/// A word of at most eight bytes as a number, the first byte the lowest.
+const fn short(word: &str) -> u64 {
+    let mut number = 0;
+    let mut at = 0;
+    while at < word.len() {
+        number |= (word.as_bytes()[at] as u64) << (8 * at);
+        at += 1;
+    }
+    number
+}
+
+// Numbers come first. (`incarnation` is too long for a key as a number, and rare.)
+places! {
     Value "value" Token "token" Seq "seq" From "from" To "to" Id "id" Job "job" Reign "reign" Epoch "epoch"
-    Index "index" Term "term" Digest "digest" Base "base" Highest "highest" Incarnation "incarnation" Time "time"
+    Index "index" Term "term" Digest "digest" Base "base" Highest "highest" Incarnation "" Time "time"
     Process "process"
     Host "host" By "by" Leader "leader" Role "role" Why "why" How "how" What "what" Phase "phase" Type "type" F "f"
     Error "error" Answer "answer"
@@ -42,90 +58,124 @@ const NUMBERS: usize = Place::Host as usize;
 /// Where the name of a process is that is no number.
 const SPEAKER: usize = PLACES - NUMBERS;
 
-/// Reads a whole line. `None`: somebody else must judge it.
-pub(super) fn free(line: &[u8]) -> Option<Event> {
-    let mut top = Places::default();
-    let mut value = None;
-    let mut cursor = Cursor::new(line);
-    cursor
-        .object(|cursor, key| {
-            if key == "value" && value.is_none() {
-                value = Some(Places::read(cursor)?);
-                return Ok(());
-            }
-            top.put(cursor, &key)
-        })
-        .ok()?;
-    cursor.end().ok()?;
-    let process = match top.texts[SPEAKER].take() {
-        Some(name) => {
+/// Reads a whole line into `event`. `None`: somebody else must judge it, and `event` has no meaning.
+pub(super) fn free(line: &[u8], event: &mut Event) -> Option<()> {
+    // The line itself, its value, and the answer in its value.
+    let mut objects = [Places::EMPTY; 3];
+    let mut behind = read(Line { rest: line }, &mut objects)?;
+    behind.blank();
+    if !behind.rest.is_empty() {
+        return None;
+    }
+    let [top, value, answer] = &mut objects;
+    event.process = match top.texts[SPEAKER] {
+        b"" => Process::Client(u32::try_from(top.number(Place::Process)?).ok()?),
+        name => {
             top.empty(Place::Process);
-            match &*name {
-                "nemesis" => Process::Nemesis,
-                "control" => Process::Control,
-                name => Process::Host(name.parse().ok()?),
+            match name {
+                b"nemesis" => Process::Nemesis,
+                b"control" => Process::Control,
+                name => Process::Host(parse(name)?),
             }
         }
-        None => Process::Client(u32::try_from(top.number(Place::Process)?).ok()?),
     };
-    let kind = match &*top.text(Place::Type)? {
-        "invoke" => Kind::Invoke,
-        "ok" => Kind::Ok,
-        "fail" => Kind::Fail,
-        "info" => Kind::Info,
+    event.kind = match top.text(Place::Type)? {
+        b"invoke" => Kind::Invoke,
+        b"ok" => Kind::Ok,
+        b"fail" => Kind::Fail,
+        b"info" => Kind::Info,
         _ => return None,
     };
-    let event = Event {
-        index: top.number(Place::Index)?,
-        time: Nanos(top.number(Place::Time)?),
-        process,
-        kind,
-        body: body(&top.text(Place::F)?, value?)?,
-        error: top.text(Place::Error).map(Cow::into_owned),
+    event.index = top.number(Place::Index)?;
+    event.time = Nanos(top.number(Place::Time)?);
+    event.error = match top.text(Place::Error) {
+        Some(error) => Some(std::str::from_utf8(error).ok()?.to_string()),
+        None => None,
     };
-    (top.filled == 0).then_some(event)
+    let f = top.text(Place::F)?;
+    if !top.empty(Place::Value) || top.filled != 0 {
+        return None;
+    }
+    match f {
+        b"observe" => {
+            let host = value.name(Place::Host)?;
+            let answer = if value.empty(Place::Answer) {
+                Some(answer.status()?)
+            } else {
+                None
+            };
+            event.body = Body::Observe { host, answer };
+        }
+        f => event.body = body(f, value)?,
+    }
+    (value.filled == 0).then_some(())
+}
+
+fn parse(name: &[u8]) -> Option<Name> {
+    std::str::from_utf8(name).ok()?.parse().ok()
+}
+
+/// Reads an object into the first of `objects`, and the one in it into the next; gives what is behind it.
+fn read<'a>(mut line: Line<'a>, objects: &mut [Places<'a>]) -> Option<Line<'a>> {
+    let holder = [Place::Answer, Place::Answer, Place::Value][objects.len() - 1] as u32;
+    let (places, inner) = objects.split_first_mut()?;
+    line.blank();
+    line.word(b"{")?;
+    loop {
+        line.blank();
+        let place = match line.word(b"\"incarnation\"") {
+            Some(()) => Place::Incarnation,
+            None => place(line.short_key()?)?,
+        };
+        let (at, bit) = (place as usize, 1 << place as u32);
+        if places.filled & bit != 0 {
+            return None;
+        }
+        places.filled |= bit;
+        line.blank();
+        line.word(b":")?;
+        line.blank();
+        // The line's own value is an object, and nothing else that is a number or a text elsewhere.
+        let is_holder = place as u32 == holder;
+        match line.peek()? {
+            b'{' if is_holder && !inner.is_empty() => line = read(line, inner)?,
+            b'0'..=b'9' if at < NUMBERS && !is_holder => places.numbers[at] = line.number()?,
+            b'"' if at >= NUMBERS && !is_holder => places.texts[at - NUMBERS] = line.plain()?,
+            b'"' if place as u32 == Place::Process as u32 => {
+                places.texts[SPEAKER] = line.plain().filter(|name| !name.is_empty())?;
+            }
+            b'n' => {
+                line.word(b"null")?;
+                places.null |= bit;
+            }
+            _ => return None,
+        }
+        line.blank();
+        if line.take(b'}') {
+            return Some(line);
+        }
+        line.word(b",")?;
+    }
 }
 
 /// What an object held, by key.
-#[derive(Default)]
+#[derive(Clone, Copy)]
 struct Places<'a> {
     /// A bit for each place that was filled and not emptied.
     filled: u32,
     /// A bit for each that holds `null`.
     null: u32,
     numbers: [u64; NUMBERS],
-    texts: [Option<Cow<'a, str>>; SPEAKER + 1],
-    answer: Option<Box<Places<'a>>>,
+    texts: [&'a [u8]; SPEAKER + 1],
 }
 
 impl<'a> Places<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Result<Places<'a>, String> {
-        let mut places = Places::default();
-        cursor.object(|cursor, key| places.put(cursor, &key))?;
-        Ok(places)
-    }
-
-    /// Reads the value behind `key`. An error is no more than a refusal, and has no words.
-    fn put(&mut self, cursor: &mut Cursor<'a>, key: &str) -> Result<(), String> {
-        let place = place(key).ok_or_else(String::new)?;
-        let (at, bit) = (place as usize, 1 << place as u32);
-        if self.filled & bit != 0 {
-            return Err(String::new());
-        }
-        self.filled |= bit;
-        match cursor.peek() {
-            Some(b'0'..=b'9') if at < NUMBERS => self.numbers[at] = cursor.whole()?,
-            Some(b'"') if matches!(place, Place::Process) => self.texts[SPEAKER] = Some(cursor.string()?),
-            Some(b'"') if at >= NUMBERS => self.texts[at - NUMBERS] = Some(cursor.string()?),
-            Some(b'{') if matches!(place, Place::Answer) => self.answer = Some(Box::new(Places::read(cursor)?)),
-            Some(b'n') => {
-                cursor.null()?;
-                self.null |= bit;
-            }
-            _ => return Err(String::new()),
-        }
-        Ok(())
-    }
+    const EMPTY: Places<'a> = Places {
+        filled: 0,
+        null: 0,
+        numbers: [0; NUMBERS],
+        texts: [b""; SPEAKER + 1],
+    };
 
     /// Empties a place; whether it held something other than `null`.
     fn empty(&mut self, place: Place) -> bool {
@@ -140,28 +190,27 @@ impl<'a> Places<'a> {
         self.empty(place).then(|| self.numbers[place as usize])
     }
 
-    fn text(&mut self, place: Place) -> Option<Cow<'a, str>> {
-        self.empty(place);
-        self.texts[place as usize - NUMBERS].take()
+    fn text(&mut self, place: Place) -> Option<&'a [u8]> {
+        self.empty(place).then(|| self.texts[place as usize - NUMBERS])
     }
 
     fn owned(&mut self, place: Place) -> Option<String> {
-        self.text(place).map(Cow::into_owned)
+        std::str::from_utf8(self.text(place)?).ok().map(str::to_string)
     }
 
     fn name(&mut self, place: Place) -> Option<Name> {
-        self.text(place)?.parse().ok()
+        parse(self.text(place)?)
     }
 
-    fn status(mut self) -> Option<Status> {
-        let role = match &*self.text(Place::Role)? {
-            "leader" => Role::Leader,
-            "candidate" => Role::Candidate,
-            "follower" => Role::Follower,
+    fn status(&mut self) -> Option<Status> {
+        let role = match self.text(Place::Role)? {
+            b"leader" => Role::Leader,
+            b"candidate" => Role::Candidate,
+            b"follower" => Role::Follower,
             _ => return None,
         };
         let leader = match self.text(Place::Leader) {
-            Some(name) => Some(name.parse().ok()?),
+            Some(name) => Some(parse(name)?),
             None => None,
         };
         let status = Status {
@@ -175,94 +224,85 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The body of kind `f`, if `value` holds what it needs and nothing else.
-fn body(f: &str, mut value: Places<'_>) -> Option<Body> {
-    let v = &mut value;
-    let body = match f {
-        "stored" => Body::Stored {
+/// The body of kind `f`, if `v` holds what it needs.
+fn body(f: &[u8], v: &mut Places<'_>) -> Option<Body> {
+    Some(match f {
+        b"stored" => Body::Stored {
             seq: v.number(Place::Seq)?,
             token: Token(v.number(Place::Token)?),
             value: v.number(Place::Value)?,
             base: v.number(Place::Base)?,
             by: v.name(Place::By)?,
         },
-        "rejected" => Body::Rejected {
+        b"rejected" => Body::Rejected {
             token: Token(v.number(Place::Token)?),
             highest: Token(v.number(Place::Highest)?),
             value: v.number(Place::Value)?,
             by: v.name(Place::By)?,
         },
-        "phase" => Body::Phase {
-            phase: phase(&v.text(Place::Phase)?)?,
+        b"phase" => Body::Phase {
+            phase: phase(v.text(Place::Phase)?)?,
         },
-        "aborted" => Body::Aborted {
+        b"aborted" => Body::Aborted {
             why: v.owned(Place::Why)?,
         },
         _ => {
             let host = v.name(Place::Host)?;
-            operation(f, host, v).or_else(|| said(f, host, v))?
+            return operation(f, host, v).or_else(|| said(f, host, v));
         }
-    };
-    (value.filled == 0).then_some(body)
+    })
 }
 
-fn operation(f: &str, host: Name, v: &mut Places<'_>) -> Option<Body> {
+fn operation(f: &[u8], host: Name, v: &mut Places<'_>) -> Option<Body> {
     Some(match f {
-        "observe" => Body::Observe {
-            host,
-            answer: match (v.empty(Place::Answer), v.answer.take()) {
-                (true, answer) => Some(answer?.status()?),
-                (false, _) => None,
-            },
-        },
-        "write" => Body::Write {
+        b"write" => Body::Write {
             host,
             value: v.number(Place::Value)?,
             token: v.number(Place::Token).map(Token),
             seq: v.number(Place::Seq),
         },
-        "read" => Body::Read {
+        b"read" => Body::Read {
             host,
             value: v.number(Place::Value),
         },
-        "campaign" => Body::Campaign { host },
-        "resign" => Body::Resign { host },
-        "get" => Body::Get {
+        b"campaign" => Body::Campaign { host },
+        b"resign" => Body::Resign { host },
+        b"get" => Body::Get {
             host,
             value: v.number(Place::Value),
         },
-        "set" => Body::Set {
+        b"set" => Body::Set {
             host,
             value: v.number(Place::Value)?,
         },
-        "cas" => Body::Cas {
+        b"cas" => Body::Cas {
             host,
             from: v.number(Place::From),
             to: v.number(Place::To)?,
         },
-        "next" => Body::Next {
+        b"next" => Body::Next {
             host,
             id: v.number(Place::Id),
         },
-        "run" => Body::Run {
+        b"run" => Body::Run {
             host,
             job: v.number(Place::Job)?,
             token: v.number(Place::Token).map(Token),
             seq: v.number(Place::Seq),
         },
-        "acquire" => Body::Acquire {
+        b"acquire" => Body::Acquire {
             host,
             reign: v.number(Place::Reign).map(Reign),
             token: v.number(Place::Token).map(Token),
         },
-        "release" => Body::Release { host },
+        b"release" => Body::Release { host },
         _ => return None,
     })
 }
 
-fn said(f: &str, host: Name, v: &mut Places<'_>) -> Option<Body> {
+fn said(f: &[u8], host: Name, v: &mut Places<'_>) -> Option<Body> {
     Some(match f {
-        "elected" => Body::Elected {
+        b"elected" => Body::Elected {
             host,
             // `null` is no epoch.
             epoch: match v.null & (1 << Place::Epoch as u32) {
@@ -272,27 +312,27 @@ fn said(f: &str, host: Name, v: &mut Places<'_>) -> Option<Body> {
             token: v.number(Place::Token).map(Token),
             reign: Reign(v.number(Place::Reign)?),
         },
-        "deposed" => Body::Deposed {
+        b"deposed" => Body::Deposed {
             host,
             reign: Reign(v.number(Place::Reign)?),
             why: v.owned(Place::Why)?,
         },
-        "applied" => Body::Applied {
+        b"applied" => Body::Applied {
             host,
             index: v.number(Place::Index)?,
             term: v.number(Place::Term)?,
             digest: v.number(Place::Digest)?,
         },
-        "started" => Body::Started {
+        b"started" => Body::Started {
             host,
             incarnation: u32::try_from(v.number(Place::Incarnation)?).ok()?,
         },
-        "ready" => Body::Ready { host },
-        "exited" => Body::Exited {
+        b"ready" => Body::Ready { host },
+        b"exited" => Body::Exited {
             host,
             how: v.owned(Place::How)?,
         },
-        "garbage" => Body::Garbage {
+        b"garbage" => Body::Garbage {
             host,
             what: v.owned(Place::What)?,
         },

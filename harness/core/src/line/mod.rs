@@ -13,6 +13,7 @@
 //!
 //! Caveats: the derived form stays the definition. What is rare (faults and their actions) goes through it, and tests
 //! compare all of them over random events of every kind.
+mod cursor;
 mod fixed;
 mod free;
 #[cfg(test)]
@@ -41,14 +42,17 @@ impl Event {
     /// words, is what its `Deserialize` says.
     pub fn read_line(line: &[u8]) -> Result<Event, serde_json::Error> {
         let mut event = Event::blank();
-        if fixed(line, &mut event) == Some(line.len()) {
-            return Ok(event);
+        if fixed(line, &mut event) != Some(line.len()) {
+            event.read_any_order(line)?;
         }
-        Event::read_any_order(line)
+        Ok(event)
     }
 
-    /// [`Event::read_line`] for a line that is not in our own order.
-    pub(crate) fn read_any_order(line: &[u8]) -> Result<Event, serde_json::Error> {
-        free::free(line).map_or_else(|| serde_json::from_slice(line), Ok)
+    /// [`Event::read_line`] of a line that may be in any order, into this event.
+    pub(crate) fn read_any_order(&mut self, line: &[u8]) -> Result<(), serde_json::Error> {
+        if free::free(line, self).is_none() {
+            *self = serde_json::from_slice(line)?;
+        }
+        Ok(())
     }
 }

@@ -70,13 +70,15 @@ fn shuffle(dice: &mut Dice, json: &serde_json::Value, out: &mut String) {
 #[test]
 fn any_key_order_is_read_without_the_derived_deserializer() {
     let mut dice = dice("free");
+    let mut read = Event::blank();
     for _ in 0..50_000 {
         let event = dice.event();
         let mut line = String::new();
         shuffle(&mut dice, &serde_json::to_value(&event).unwrap(), &mut line);
-        let read = free::free(line.as_bytes());
-        assert_eq!(read.is_some(), !is_rare(&event), "{line}");
-        if let Some(read) = read {
+        let taken = free::free(line.as_bytes(), &mut read).is_some();
+        let escaped = line.contains('\\');
+        assert_eq!(taken, !is_rare(&event) && !escaped, "{line}");
+        if taken {
             assert_eq!(read, event, "{line}");
         }
         assert_eq!(Event::read_line(line.as_bytes()).unwrap(), event);
