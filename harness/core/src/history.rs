@@ -87,9 +87,15 @@ impl History {
     pub fn read(input: impl BufRead) -> Result<History, ReadError> {
         let mut reader = Reader::new(input)?;
         let mut events = Vec::new();
-        while let Some(event) = reader.next_event()? {
-            events.push(event);
+        // Each event is read where it stays.
+        loop {
+            events.push(Event::blank());
+            let event = events.last_mut().expect("one was just put there");
+            if !reader.next_event_into(event)? {
+                break;
+            }
         }
+        events.pop();
         Ok(History {
             header: reader.header,
             events,

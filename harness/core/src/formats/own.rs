@@ -21,6 +21,7 @@ use std::io::BufRead;
 /// Reads event by event.
 pub(super) struct Reader<R> {
     pub(super) history: history::Reader<R>,
+    event: Event,
     line: u64,
 }
 
@@ -28,16 +29,17 @@ impl<R: BufRead> Reader<R> {
     pub(super) fn new(input: R) -> Result<Reader<R>, ReadError> {
         Ok(Reader {
             history: history::Reader::new(input)?,
+            event: Event::blank(),
             line: 1,
         })
     }
 
     pub(super) fn next_event(&mut self) -> Result<Option<OpEvent>, ReadError> {
-        let Some(event) = self.history.next_event()? else {
+        if !self.history.next_event_into(&mut self.event)? {
             return Ok(None);
-        };
+        }
         self.line += 1;
-        let mut event = OpEvent::from(&event);
+        let mut event = OpEvent::from(&self.event);
         event.line = self.line;
         Ok(Some(event))
     }
