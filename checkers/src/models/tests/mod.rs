@@ -6,6 +6,7 @@ mod brute;
 mod generate;
 mod holders;
 mod objects;
+mod samples;
 
 use super::engines::By;
 use super::{Kind, Options, Prepared, prepare};
