@@ -44,7 +44,7 @@ impl Model for Counter {
     fn step(&self, state: u32, op: &CounterOp) -> Option<u32> {
         let sum = *self.states.get(state);
         match *op {
-            Add(n) => Some(self.states.number(sum + i128::from(n))),
+            Add(n) => self.states.reach(sum + i128::from(n)),
             Read(n) => (sum == i128::from(n)).then_some(state),
         }
     }
@@ -97,6 +97,10 @@ impl Reading for CounterReading {
     fn quick(&self, calls: &[Call<CounterOp>]) -> Option<Quick> {
         let culprits = all_alike(calls)?;
         Some(Quick { by: "counts", culprits })
+    }
+
+    fn is_full(model: &Counter) -> bool {
+        model.states.is_full()
     }
 
     fn words(&self, op: &CounterOp) -> String {

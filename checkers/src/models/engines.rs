@@ -120,9 +120,10 @@ fn search_all<R: Reading>(
     let limits = budget.into();
     let mut calls = calls.to_vec();
     reading.simplify(&mut calls);
+    let model = reading.model();
     let decision = match by {
-        By::Engine(engine) => linear::decide_alone(&reading.model(), &calls, engine, &limits),
-        _ => linear::decide(&reading.model(), &calls, &limits, false, stop),
+        By::Engine(engine) => linear::decide_alone(&model, &calls, engine, &limits),
+        _ => linear::decide(&model, &calls, &limits, false, stop),
     };
     let by = decision.by;
     match decision.found {
@@ -131,6 +132,7 @@ fn search_all<R: Reading>(
             culprits: Vec::new(),
         }
         .into(),
+        Found::None { .. } if R::is_full(&model) => unknown(by, "the object's states take too much memory".to_string()),
         Found::None { .. } => Decided {
             validity: Validity::Invalid,
             by,

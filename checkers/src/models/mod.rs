@@ -115,6 +115,14 @@ pub trait Reading: Send + Sync {
     /// The object, once all operations were read. Those that number states as they meet them begin anew.
     fn model(&self) -> Self::Model;
 
+    /// Whether a model ran out of room for its states, and refused steps that are possible.
+    fn is_full(_model: &Self::Model) -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
     /// Makes one of what no call can tell apart, before the engines search.
     fn simplify(&self, _calls: &mut [Call<<Self::Model as Model>::Op>]) {}
 

@@ -45,11 +45,14 @@ impl Model for Queue {
             })
         };
         match *op {
-            Enqueue(value) => Some(states.step(state, value, |queue| queue.push(value))),
-            Dequeue(value) => (states.get(state).first() == Some(&value)).then(take),
+            Enqueue(value) => states.step(state, value, |queue| queue.push(value)),
+            Dequeue(value) => match states.get(state).first() == Some(&value) {
+                true => take(),
+                false => None,
+            },
             Empty => (state == 0).then_some(state),
             Take if state == 0 => Some(state),
-            Take => Some(take()),
+            Take => take(),
         }
     }
 
@@ -97,6 +100,10 @@ impl Reading for QueueReading {
         Queue {
             states: States::new(Vec::new()),
         }
+    }
+
+    fn is_full(model: &Queue) -> bool {
+        model.states.is_full()
     }
 
     fn words(&self, op: &QueueOp) -> String {

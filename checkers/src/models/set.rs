@@ -46,15 +46,14 @@ impl Model for Set {
     fn step(&self, state: u32, op: &SetOp) -> Option<u32> {
         let holds = |element: u32| self.states.get(state).binary_search(&element).is_ok();
         match *op {
-            Add(element) => Some(self.states.step(state, 2 * element, |set| {
+            Add(element) => self.states.step(state, 2 * element, |set| {
                 if let Err(at) = set.binary_search(&element) {
                     set.insert(at, element);
                 }
-            })),
-            Remove(element) => Some(
-                self.states
-                    .step(state, 2 * element + 1, |set| set.retain(|e| *e != element)),
-            ),
+            }),
+            Remove(element) => self
+                .states
+                .step(state, 2 * element + 1, |set| set.retain(|e| *e != element)),
             Has(element) => holds(element).then_some(state),
             Lacks(element) => (!holds(element)).then_some(state),
             Whole(list) => (self.whole[list as usize] == state).then_some(state),
@@ -174,6 +173,10 @@ impl<const GROWS: bool> Reading for SetReading<GROWS> {
             by_element.entry(element).or_default().push(n);
         }
         Some(by_element.into_values().collect())
+    }
+
+    fn is_full(model: &Set) -> bool {
+        model.states.is_full()
     }
 
     fn words(&self, op: &SetOp) -> String {
