@@ -8,7 +8,6 @@ use super::values::Values;
 use super::{Ending, FailedCas, Quick, Reading, zones};
 use crate::linear::model::{Call, Model};
 use splitbrain_core::formats::Value as Written;
-use std::collections::BTreeSet;
 
 /// What it holds, numbered as it is met.
 pub type Value = u32;
@@ -81,15 +80,21 @@ impl Model for Register {
 
 /// Makes one of all values that no call reads or expects: nothing can tell them apart. Sets that had no answer and whose
 /// values were never seen, which are many where hosts break, so do the same, and are counted instead of told apart.
+/// Values are numbered densely: a table of them is small.
 pub(crate) fn merge_unseen(calls: &mut [Call<RegisterOp>]) {
-    let seen = |op: &RegisterOp| match *op {
-        Read(value) | Differs(value) | Cas { from: value, .. } => Some(value),
-        Set(_) => None,
-    };
-    let seen: BTreeSet<Value> = calls.iter().filter_map(|call| seen(&call.op)).collect();
+    let mut seen: Vec<bool> = Vec::new();
+    for call in &*calls {
+        if let Read(value) | Differs(value) | Cas { from: value, .. } = call.op {
+            let value = value as usize;
+            if value >= seen.len() {
+                seen.resize(value + 1, false);
+            }
+            seen[value] = true;
+        }
+    }
     for call in calls {
         if let Set(to) | Cas { to, .. } = &mut call.op
-            && !seen.contains(to)
+            && !seen.get(*to as usize).is_some_and(|seen| *seen)
         {
             *to = UNSEEN;
         }

@@ -192,3 +192,11 @@ fn a_string_that_grows_for_ever_is_judged() {
         &format!("{text}{{:process 0, :type :ok, :f :get, :key 1, :value \"{whole} \"}}"),
     );
 }
+
+#[test]
+fn parts_can_be_judged_on_several_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let prepared = prepare(Kind::Kv, Vec::new(), &Options::default()).expect("an empty history");
+    shared(&prepared);
+    assert_eq!(prepared.merge(&[]).validity, Unknown);
+}
