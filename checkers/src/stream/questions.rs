@@ -8,18 +8,44 @@ use splitbrain_core::Nanos;
 use std::collections::BTreeMap;
 
 const SLOTS: usize = 1024;
-/// Stands for nobody in a slot.
-const FREE: u64 = 1 << 32;
 
+/// Numbers only, which a processor hands on faster than a structure within a structure.
 #[derive(Clone, Copy)]
 pub(super) struct Question {
-    pub asked: Mark,
-    pub life: u32,
-    pub host: u16,
+    /// Where it stands, and when it was put.
+    pub index: u64,
+    pub time: u64,
+    /// Of whom it was asked: the host and its life.
+    pub whom: u64,
 }
 
+impl Question {
+    pub fn asked(&self) -> Mark {
+        Mark {
+            index: self.index,
+            time: Nanos(self.time),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Whose it is, plus 1; 0 is free.
+    owner: u64,
+    question: Question,
+}
+
+const FREE: Slot = Slot {
+    owner: 0,
+    question: Question {
+        index: 0,
+        time: 0,
+        whom: 0,
+    },
+};
+
 pub(super) struct Questions {
-    slots: Box<[(u64, Question)]>,
+    slots: Box<[Slot; SLOTS]>,
     more: BTreeMap<u32, Question>,
     most: usize,
     /// Whether one was not remembered, for there were too many.
@@ -29,59 +55,62 @@ pub(super) struct Questions {
 impl Questions {
     /// With room for so many that find their slots taken.
     pub fn new(most: usize) -> Questions {
-        let nothing = Question {
-            asked: Mark {
-                index: 0,
-                time: Nanos::ZERO,
-            },
-            life: 0,
-            host: 0,
-        };
         Questions {
-            slots: vec![(FREE, nothing); SLOTS].into_boxed_slice(),
+            slots: Box::new([FREE; SLOTS]),
             more: BTreeMap::new(),
             most,
             lost: false,
         }
     }
 
-    /// A client asks. What it asked before will not be answered.
-    #[inline]
-    pub fn put(&mut self, client: u32, question: Question) {
+    /// A client asks `new`, or its question ends. Returns the question that it had, or whatever stood in its slot if it
+    /// asks; nothing where nothing ends.
+    #[inline(always)]
+    pub fn exchange(&mut self, client: u32, asks: bool, new: Question) -> Option<Question> {
+        let owner = u64::from(client) + 1;
         let slot = &mut self.slots[client as usize % SLOTS];
-        if slot.0 == u64::from(client) || slot.0 == FREE {
-            *slot = (u64::from(client), question);
-            if !self.more.is_empty() {
-                self.more.remove(&client);
-            }
-        } else if self.more.len() < self.most {
-            self.more.insert(client, question);
-        } else {
-            self.more.remove(&client);
-            self.lost = true;
+        let mine = slot.owner == owner;
+        let plain = mine | (asks & (slot.owner == 0));
+        if !plain | !self.more.is_empty() {
+            return self.exchange_among_more(client, asks, new.index, new.time, new.whom);
         }
+        let Question { index, time, whom } = slot.question;
+        slot.owner = if asks { owner } else { 0 };
+        slot.question.index = new.index;
+        slot.question.time = new.time;
+        slot.question.whom = new.whom;
+        Some(Question { index, time, whom })
     }
 
-    /// The client's question ends.
-    #[inline]
-    pub fn take(&mut self, client: u32) -> Option<Question> {
+    #[cold]
+    fn exchange_among_more(&mut self, client: u32, asks: bool, index: u64, time: u64, whom: u64) -> Option<Question> {
+        let new = Question { index, time, whom };
+        let owner = u64::from(client) + 1;
         let slot = &mut self.slots[client as usize % SLOTS];
-        if slot.0 == u64::from(client) {
-            slot.0 = FREE;
-            return Some(slot.1);
-        }
-        match self.more.is_empty() {
-            true => None,
+        let mine = slot.owner == owner;
+        let before = match mine {
+            true => Some(slot.question),
             false => self.more.remove(&client),
+        };
+        if asks && (mine || slot.owner == 0) {
+            *slot = Slot { owner, question: new };
+        } else if asks && self.more.len() < self.most {
+            self.more.insert(client, new);
+        } else if asks {
+            self.lost = true;
+        } else if mine {
+            slot.owner = 0;
         }
+        before
     }
 
     /// Where the one stands that has waited longest.
     pub fn oldest(&self) -> Option<u64> {
-        let slots = self.slots.iter().filter(|slot| slot.0 != FREE).map(|slot| &slot.1);
-        slots
-            .chain(self.more.values())
-            .map(|question| question.asked.index)
-            .min()
+        let slots = self
+            .slots
+            .iter()
+            .filter(|slot| slot.owner != 0)
+            .map(|slot| &slot.question);
+        slots.chain(self.more.values()).map(|question| question.index).min()
     }
 }

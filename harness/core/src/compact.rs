@@ -43,6 +43,13 @@ pub const RECORD: usize = 32;
 /// A record as it stands in a file.
 pub type Raw = [u8; RECORD];
 
+/// A record as four numbers of eight bytes.
+#[inline(always)]
+pub fn words(raw: &Raw) -> [u64; 4] {
+    let word = |n: usize| u64::from_le_bytes(*raw[8 * n..].first_chunk().expect("a record has four words"));
+    [word(0), word(1), word(2), word(3)]
+}
+
 /// What a record tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -134,10 +141,8 @@ pub struct Record {
 
 impl Record {
     /// Reads the numbers. Every record can be read: each tag and each flag means something.
-    #[inline(always)]
     pub fn read(raw: &Raw) -> Record {
-        let word = |n: usize| u64::from_le_bytes(*raw[8 * n..].first_chunk().expect("a record has four words"));
-        let (first, second) = (word(0), word(1));
+        let [first, second, epoch, token] = words(raw);
         Record {
             tag: TAGS[(first & 15) as usize],
             flags: (first >> 4 & 15) as u8,
@@ -146,8 +151,8 @@ impl Record {
             client: (first >> 32) as u32,
             wait: second as u32,
             reign: (second >> 32) as u32,
-            epoch: word(2),
-            token: word(3),
+            epoch,
+            token,
         }
     }
 
@@ -255,7 +260,7 @@ impl Writer {
             Body::Stored { by, .. } | Body::Rejected { by, .. } => Some(by),
             _ => event.body.host(),
         };
-        let (Some(host), Some(mut record)) = (host, words(event)?) else {
+        let (Some(host), Some(mut record)) = (host, telling(event)?) else {
             return Ok(None);
         };
         record.host = self.host(host, out)?;
@@ -296,7 +301,7 @@ impl Writer {
 }
 
 /// A record's words, host and place left open; `None` where the event says nothing of leadership.
-fn words(event: &Event) -> Result<Option<Record>, String> {
+fn telling(event: &Event) -> Result<Option<Record>, String> {
     let client = matches!(event.process, Process::Client(_));
     let pick = |asked, ok, otherwise| match event.kind {
         Kind::Invoke => asked,
