@@ -89,7 +89,11 @@ fn beginning<M: Model>(model: &M, calls: &[Call<M::Op>], last: u32) -> (Vec<u32>
 
 /// Finds the first end with which no order is left.
 fn halve<M: Model>(model: &M, calls: &[Call<M::Op>], limits: &Limits, stop: &dyn Fn() -> bool) -> Option<u32> {
-    let mut ends: Vec<(u32, u32)> = (0..).zip(calls).filter(|(_, c)| c.ended()).map(|(n, c)| (c.end, n)).collect();
+    let mut ends: Vec<(u32, u32)> = (0..)
+        .zip(calls)
+        .filter(|(_, c)| c.ended())
+        .map(|(n, c)| (c.end, n))
+        .collect();
     ends.sort_unstable();
     let (mut fits, mut fails) = (0, ends.len());
     while fails - fits > 1 {

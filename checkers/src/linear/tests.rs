@@ -360,10 +360,16 @@ fn cores_of_random_histories_fit_no_order_alone() {
             false => Call { end: NEVER, ..*call },
         });
         let relaxed: Vec<_> = relaxed.collect();
-        assert!(!naive(&Register, &relaxed, (1 << calls.len()) - 1, NOTHING), "seed {seed}: {calls:?} {explained:?}");
+        assert!(
+            !naive(&Register, &relaxed, (1 << calls.len()) - 1, NOTHING),
+            "seed {seed}: {calls:?} {explained:?}"
+        );
         // And the order replays: a beginning that fits.
         let end = calls[explained.at as usize].end;
-        let cut = |call: &Call<_>| Call { end: if call.end < end { call.end } else { NEVER }, ..*call };
+        let cut = |call: &Call<_>| Call {
+            end: if call.end < end { call.end } else { NEVER },
+            ..*call
+        };
         let cut: Vec<_> = calls.iter().map(cut).collect();
         verify(&Register, &cut, &explained.order).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }

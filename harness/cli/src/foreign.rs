@@ -19,6 +19,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// From so many calls on, threads are started.
+const MANY: usize = 20_000;
 /// How many calls of an order or a core are told in words.
 const TOLD: usize = 20;
 
@@ -124,7 +126,10 @@ fn in_parallel(args: &CheckArgs, prepared: &Prepared, begin: Instant) -> Vec<Par
     let over = || begin.elapsed() > until;
     let one = |part| prepared.judge(part, budget(args), &over);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.map_or(processors, usize::from).min(prepared.parts());
+    let calls: usize = (0..prepared.parts()).map(|part| prepared.calls(part)).sum();
+    // What is judged within milliseconds is not worth starting threads for.
+    let worth = if calls < MANY { 1 } else { processors };
+    let jobs = args.jobs.map_or(worth, usize::from).min(prepared.parts());
     if jobs <= 1 {
         return (0..prepared.parts()).map(one).collect();
     }
@@ -139,7 +144,9 @@ fn in_parallel(args: &CheckArgs, prepared: &Prepared, begin: Instant) -> Vec<Par
                         return;
                     }
                     let judged = one(part);
-                    done.lock().expect("no thread panics while it holds this").push((part, judged));
+                    done.lock()
+                        .expect("no thread panics while it holds this")
+                        .push((part, judged));
                 }
             });
         }
@@ -184,21 +191,39 @@ fn in_words(args: &CheckArgs, path: &Path, judged: &Judged) -> String {
         let call = |n: u32| shown(&judged.prepared, part, n);
         text += "  of these no order works:\n";
         let many = told.core.len().saturating_sub(TOLD);
-        told.core.iter().rev().take(TOLD).rev().for_each(|n| text += &format!("    {}\n", call(*n)));
+        told.core
+            .iter()
+            .rev()
+            .take(TOLD)
+            .rev()
+            .for_each(|n| text += &format!("    {}\n", call(*n)));
         if many > 0 {
             text += &format!("    and {many} before them\n");
         }
-        let state = told.state.as_ref().map_or(String::new(), |state| format!(", after which {}", visible(state)));
-        text += &format!("  the longest beginning that fits has {} operations{state}; next:\n", told.order.len());
+        let state = told
+            .state
+            .as_ref()
+            .map_or(String::new(), |state| format!(", after which {}", visible(state)));
+        text += &format!(
+            "  the longest beginning that fits has {} operations{state}; next:\n",
+            told.order.len()
+        );
         for (n, possible) in told.open.iter().take(TOLD) {
-            let why = if *possible { "may be, but does not help" } else { "cannot be" };
+            let why = if *possible {
+                "may be, but does not help"
+            } else {
+                "cannot be"
+            };
             text += &format!("    {}: {why}\n", call(*n));
         }
     }
     if args.order {
         for part in 0..judged.prepared.parts() {
             text += &match judged.prepared.order(part, budget(args), &|| false) {
-                Some(order) => order.iter().map(|n| format!("  {}\n", shown(&judged.prepared, part, *n))).collect(),
+                Some(order) => order
+                    .iter()
+                    .map(|n| format!("  {}\n", shown(&judged.prepared, part, *n)))
+                    .collect(),
                 None => "  no order\n".to_string(),
             };
         }
@@ -213,7 +238,12 @@ fn shown(prepared: &Prepared, part: usize, call: u32) -> String {
         0 => "no answer".to_string(),
         line => format!("answered in line {line}"),
     };
-    format!("process {}: {} (asked in line {}, {answered})", source.process, visible(&words), source.asked)
+    format!(
+        "process {}: {} (asked in line {}, {answered})",
+        source.process,
+        visible(&words),
+        source.asked
+    )
 }
 
 fn as_json(args: &CheckArgs, kind: Kind, path: &Path, judged: &Judged) -> Json {
@@ -223,7 +253,10 @@ fn as_json(args: &CheckArgs, kind: Kind, path: &Path, judged: &Judged) -> Json {
     };
     let explanation = explanation(args, judged).map(|(part, e)| {
         let all = |calls: &[u32]| calls.iter().map(|n| told(part, *n)).collect::<Vec<_>>();
-        let open = e.open.iter().map(|(n, possible)| json!({"call": told(part, *n), "possible": possible}));
+        let open = e
+            .open
+            .iter()
+            .map(|(n, possible)| json!({"call": told(part, *n), "possible": possible}));
         json!({"core": all(&e.core), "prefix": all(&e.order), "state": e.state, "next": open.collect::<Vec<_>>(),
                "at": told(part, e.at)})
     });

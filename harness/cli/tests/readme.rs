@@ -57,8 +57,10 @@ fn every_command_runs_as_it_says() {
             // The README's paths are the project's.
             let plans = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nemesis/plans/");
             let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workloads/examples/");
+            let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../checkers/samples/");
             let rest = rest
                 .replace("nemesis/plans/", plans)
+                .replace("checkers/samples/", samples)
                 .replace("workloads/examples/", examples);
             bench.run(&rest).exits(code);
             ran += 1;
