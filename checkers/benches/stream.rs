@@ -6,7 +6,8 @@
 //! - *blocks*: the checking alone; the records are made block by block (256 KiB) and stand in the cache. Where others
 //!   load the machine, a block is now and then interrupted: so there is also the rate of the median block;
 //! - *file*: reading a file from the page cache and checking it, from its opening to the verdicts; and the same in time
-//!   that the processor spent, the system's share included. The file is removed.
+//!   that the processor spent, the system's share included. The file is removed;
+//! - *hostile*: the memory where every fourth event is an election, which is more than is remembered.
 use criterion::{Criterion, Throughput};
 use splitbrain_checkers::stream::{Limits, Stream};
 use splitbrain_core::compact::{Reader, Writer};
@@ -61,6 +62,8 @@ fn header() -> Header {
 
 /// The events of the cluster, one after another.
 struct Cluster {
+    /// An election every so many events.
+    term: u64,
     index: u64,
     dice: u64,
     epoch: u64,
@@ -73,8 +76,9 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new() -> Cluster {
+    fn new(term: u64) -> Cluster {
         Cluster {
+            term,
             index: 0,
             dice: 0x5eed_5eed_5eed_5eed,
             epoch: 0,
@@ -120,7 +124,7 @@ impl Cluster {
 
     fn say(&mut self) -> (Process, Kind, Body) {
         let name = |host: usize| Name::numbered("n", host + 1);
-        if self.index.is_multiple_of(TERM) {
+        if self.index.is_multiple_of(self.term) {
             // What was asked before is answered by nobody: a new leader, or a new life of the old one.
             self.asked = [None; 8];
             self.epoch += 1;
@@ -135,7 +139,7 @@ impl Cluster {
             };
             return (Process::Host(host), Kind::Info, elected);
         }
-        if self.index % (TERM * 50) == TERM * 50 - 1 {
+        if self.index % (self.term * 50) == self.term * 50 - 1 {
             self.lives[self.leader] += 1;
             self.reigns[self.leader] = 0;
             let (host, incarnation) = (name(self.leader), self.lives[self.leader]);
@@ -194,12 +198,12 @@ impl Cluster {
 }
 
 /// Makes the history's bytes, a block at a time.
-fn make(events: u64, mut each: impl FnMut(&[u8])) {
+fn make(events: u64, term: u64, mut each: impl FnMut(&[u8])) {
     let mut bytes = Vec::with_capacity(2 * BLOCK);
     let mut writer = Writer::new(&header(), &mut bytes).expect("it fits");
     each(&bytes);
     bytes.clear();
-    let mut cluster = Cluster::new();
+    let mut cluster = Cluster::new(term);
     for _ in 0..events {
         writer.event(&cluster.next(), &mut bytes).expect("it fits");
         if bytes.len() >= BLOCK {
@@ -222,7 +226,7 @@ fn all_valid(verdicts: &[Verdict]) {
 fn blocks(events: u64) -> (Duration, Duration) {
     let mut stream = Stream::new(&header(), Limits::default());
     let (mut first, mut times) = (true, Vec::new());
-    make(events, |bytes| {
+    make(events, TERM, |bytes| {
         if std::mem::take(&mut first) {
             return;
         }
@@ -294,7 +298,7 @@ fn main() {
     );
     let path = std::env::temp_dir().join(format!("splitbrain-stream-{}.bin", std::process::id()));
     let mut out = File::create(&path).expect("the temporary directory can be written");
-    make(events, |bytes| out.write_all(bytes).expect("there is room"));
+    make(events, TERM, |bytes| out.write_all(bytes).expect("there is room"));
     drop(out);
     let runs: Vec<_> = (0..5).map(|_| file(&path)).collect();
     println!("figure stream-file-{events}-events {:.1} M/s", best(|run| run.0, &runs));
@@ -305,11 +309,26 @@ fn main() {
     if let Some(peak) = peak() {
         println!("figure stream-peak-memory {peak:.1} MB");
     }
+    let mut hostile = Stream::new(&header(), Limits::default());
+    let mut first = true;
+    make(events.min(10_000_000), 4, |bytes| {
+        if !std::mem::take(&mut first) {
+            hostile.block(bytes.as_chunks().0);
+        }
+    });
+    let verdicts = hostile.finish();
+    assert!(
+        verdicts.iter().any(|v| v.validity == Validity::Unknown),
+        "{verdicts:#?}"
+    );
+    if let Some(peak) = peak() {
+        println!("figure stream-hostile-peak-memory {peak:.1} MB");
+    }
     std::fs::remove_file(&path).expect("it was written");
 
     let mut criterion = Criterion::default().configure_from_args();
     let mut some = Vec::new();
-    make(1_000_000, |bytes| some.extend(bytes));
+    make(1_000_000, TERM, |bytes| some.extend(bytes));
     let mut group = criterion.benchmark_group("stream");
     group.throughput(Throughput::Elements(1_000_000)).sample_size(20);
     group.bench_function("a-million-events", |b| {

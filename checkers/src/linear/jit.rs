@@ -292,10 +292,8 @@ impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
             return;
         }
         match since {
-            Since::Lent(before, class) => {
-                if self.needless(before, self.crashed.op(class), &open.op, state) {
-                    return;
-                }
+            Since::Lent(before, class) if self.needless(before, self.crashed.op(class), &open.op, state) => {
+                return;
             }
             // Whatever can come after the call that ends need not come before it.
             Since::Moved(before, moved) if next == target && self.commute(before, self.op(moved), &open.op, state) => {
@@ -334,7 +332,7 @@ impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
         }
         let held = (self.looks | self.overwrites).without(config.done | config.freed);
         // Overwriting a state with itself may still free what is open.
-        if state == config.state && !(overwrites && !held.is_none()) {
+        if state == config.state && (!overwrites || held.is_none()) {
             return;
         }
         if let Since::Lent(before, lent) = since

@@ -8,6 +8,7 @@ use super::timeline::Timeline;
 use super::{Found, Limits, explain, verify};
 use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use crate::tests::model::Chance;
+use crate::tests::setting;
 use RegisterOp::{Cas, Differs, Read, Set};
 
 /// A second object, with calls that neither look nor overwrite: a lock.
@@ -152,7 +153,7 @@ fn compare<M: Model>(model: &M, cases: u64, op: impl Fn(&mut Chance, bool) -> M:
 }
 
 fn cases(usual: u64) -> u64 {
-    std::env::var("SPLITBRAIN_CASES").map_or(usual, |n| n.parse().unwrap())
+    setting("SPLITBRAIN_CASES").unwrap_or(usual)
 }
 
 fn register_op(chance: &mut Chance, crashes: bool) -> RegisterOp {

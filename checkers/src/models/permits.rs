@@ -230,18 +230,24 @@ fn judge(permits: u32, calls: &[Call<PermitOp>]) -> Option<Quick> {
 /// With more permits than this there are too many states that a window may begin in.
 const STATES: u32 = 16;
 
+/// Of shorter windows than this the calls are picked out once.
+const NEAR: usize = 1024;
+
 /// The calls of the shortest stretch up to `end`, of those that are tried, that fit no order.
 fn window(permits: u32, calls: &[Call<PermitOp>], end: u32) -> Vec<u32> {
-    let begun = calls.partition_point(|call| call.begin < end);
+    let calls = &calls[..calls.partition_point(|call| call.begin < end)];
+    let open_at = |start: u32| calls.iter().filter(move |call| call.end > start).copied();
+    let near: Vec<Call<PermitOp>> = open_at(calls[calls.len().saturating_sub(NEAR)].begin).collect();
     let mut back = 1;
-    while back < begun && permits <= STATES {
-        let start = calls[begun - back].begin;
-        if (0..=permits).all(|out| !fits(permits, out, &calls[..begun], start, end)) {
-            return places(&calls[..begun], start);
+    while back < calls.len() && permits <= STATES {
+        let start = calls[calls.len() - back].begin;
+        let those = if back <= NEAR { &near } else { calls };
+        if (0..=permits).all(|out| !fits(permits, out, those, start, end)) {
+            return places(calls, start);
         }
         back *= 2;
     }
-    places(&calls[..begun], 0)
+    places(calls, 0)
 }
 
 /// The calls that have not returned before `start`.

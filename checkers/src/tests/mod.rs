@@ -446,3 +446,9 @@ fn checkers_apply_to_what_is_there() {
         .collect();
     assert_eq!(undecided, ["coverage"]);
 }
+
+/// A number that whoever starts the tests has set.
+pub fn setting(name: &str) -> Option<u64> {
+    let set = std::env::vars().find(|(set, _)| set == name);
+    set.map(|(_, value)| value.parse().expect("a number"))
+}

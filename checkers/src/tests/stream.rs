@@ -390,3 +390,53 @@ fn an_observer_forgets_what_no_open_question_can_contradict() {
     assert_eq!(fell.validity, Validity::Invalid);
     assert_eq!(fell.anomalies[0].guarantee, Guarantee::EpochsPerObserver);
 }
+
+/// These ids are handed out one after another.
+fn handed_out(ids: impl Iterator<Item = u64>) -> Vec<Event> {
+    let host = name("n1");
+    let say = |(n, id): (usize, u64)| {
+        let event = |index, kind, id| Event {
+            index,
+            time: Nanos(index),
+            process: Process::Client(1),
+            kind,
+            body: Body::Next { host, id },
+            error: None,
+        };
+        let index = 2 * n as u64;
+        [event(index, Kind::Invoke, None), event(index + 1, Kind::Ok, Some(id))]
+    };
+    ids.enumerate().flat_map(say).collect()
+}
+
+#[test]
+fn an_id_that_was_out_long_before_is_told_apart_from_one_that_never_was() {
+    let mut header = header();
+    header.plan.workload = Workload::Sequence;
+    let of = |verdicts: &[Verdict]| verdicts.iter().find(|v| v.checker == "unique-ids").unwrap().clone();
+    let evens = || (0..60_000).step_by(2);
+    let odds = || evens().map(|id| id + 1);
+    let all = || {
+        [u64::MAX, u64::MAX - 1]
+            .into_iter()
+            .chain(evens())
+            .chain(odds())
+            .chain(60_000..110_000)
+    };
+    let found = of(&same(&header, &handed_out(all()), 0));
+    assert_eq!((found.validity, found.total), (Validity::Valid, 0));
+    // Of all below 60,000 nothing is known any more but that they were out: they are one run.
+    let again = [0, 7, 59_998, 59_999, 60_000, 109_999, u64::MAX];
+    let found = of(&same(&header, &handed_out(all().chain(again)), 0));
+    assert_eq!((found.validity, found.total), (Validity::Invalid, again.len() as u64));
+    let long = found
+        .anomalies
+        .iter()
+        .filter(|anomaly| anomaly.title.ends_with("out long before"));
+    assert_eq!(long.count(), 5, "{found:?}");
+    let near = found
+        .anomalies
+        .iter()
+        .filter(|anomaly| anomaly.title.ends_with("twice"));
+    assert_eq!(near.count(), 2, "{found:?}");
+}

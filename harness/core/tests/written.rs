@@ -179,10 +179,7 @@ fn json_is_what_the_usual_reader_takes_for_json() {
             }
             (Err(e), Ok(_)) => {
                 let e = e.to_string();
-                assert!(
-                    !e.contains("expected") || e.contains("'{' expected"),
-                    "{e}: {shown}"
-                );
+                assert!(!e.contains("expected") || e.contains("'{' expected"), "{e}: {shown}");
             }
             (Err(_), Err(_)) => {}
         }

@@ -11,6 +11,7 @@ mod samples;
 use super::engines::By;
 use super::{Kind, Options, Prepared, prepare};
 use crate::linear::Engine;
+use crate::tests::setting;
 use generate::{Dice, Object, Size};
 use splitbrain_core::Validity;
 use splitbrain_core::formats::OpEvent;
@@ -26,12 +27,6 @@ struct Tally {
     searched: u64,
     /// Times that an engine alone ran out of its budget.
     lost: u64,
-}
-
-#[allow(clippy::disallowed_methods)]
-fn setting(name: &str) -> Option<u64> {
-    let set = std::env::var(name).ok()?;
-    Some(set.parse().expect("a number"))
 }
 
 fn seed() -> u64 {
