@@ -1,7 +1,7 @@
 //! Histories of a sound CAS register, as many clients would record them.
+use RegisterOp::{Cas, Differs, Read, Set};
 use splitbrain_checkers::linear::model::{Call, Model, NEVER};
 use splitbrain_checkers::models::register::{NOTHING, Register, RegisterOp};
-use RegisterOp::{Cas, Differs, Read, Set};
 
 /// SplitMix64.
 pub struct Chance(pub u64);
@@ -55,7 +55,10 @@ pub fn recorded(shape: Shape, seed: u64) -> Vec<Call<RegisterOp>> {
                 let op = match chance.below(3) {
                     0 => Read(NOTHING),
                     1 => Set(value(chance)),
-                    _ => Cas { from: value(chance), to: value(chance) },
+                    _ => Cas {
+                        from: value(chance),
+                        to: value(chance),
+                    },
                 };
                 let call = calls.len() as u32;
                 calls.push(Call { op, begin, end: NEVER });
@@ -93,12 +96,12 @@ pub fn recorded(shape: Shape, seed: u64) -> Vec<Call<RegisterOp>> {
     calls
 }
 
-/// Changes the answer of one read, from the middle on, to another value of those that are written.
-pub fn with_a_wrong_read(calls: &mut [Call<RegisterOp>], values: u32, nth: usize) {
+/// Changes the answer of one read, the `nth` from the middle on.
+pub fn with_a_wrong_read(calls: &mut [Call<RegisterOp>], nth: usize, wrong: impl Fn(u32) -> u32) {
     let from = calls.len() / 2;
     let reads = calls[from..].iter_mut().filter(|c| matches!(c.op, Read(_)));
     let read = reads.into_iter().nth(nth).expect("there are many reads");
     if let Read(value) = &mut read.op {
-        *value = 1 + (*value % values);
+        *value = wrong(*value);
     }
 }

@@ -75,6 +75,18 @@ impl<M: Model, B: Bits> Jit<'_, M, B> {
         order
     }
 
+    /// Keeps only so many configurations, those that have used the fewest crashed calls; whether any were left out.
+    pub(crate) fn narrow(&mut self, beam: usize) -> bool {
+        if self.frontier.len() <= beam {
+            return false;
+        }
+        let mut frontier = std::mem::take(&mut self.frontier);
+        frontier.sort_by_cached_key(|config| self.crashed.total(config.used));
+        frontier.truncate(beam);
+        self.frontier = frontier;
+        true
+    }
+
     /// Leaves out what others dominate.
     pub(super) fn prune(&mut self) {
         let moves = self.all.without(self.looks).without(self.overwrites);

@@ -14,6 +14,8 @@ pub(crate) struct Crashed<O> {
     by_op: BTreeMap<O, usize>,
     /// Without zeros at their ends. The first is empty.
     counts: Vec<Vec<u32>>,
+    /// How many that are in all.
+    totals: Vec<u32>,
     numbers: BTreeMap<Vec<u32>, Used>,
     /// How many have begun.
     pub(crate) begun: u32,
@@ -34,6 +36,7 @@ impl<O: Clone + Ord> Crashed<O> {
             classes: Vec::new(),
             by_op: BTreeMap::new(),
             counts: vec![Vec::new()],
+            totals: vec![0],
             numbers: BTreeMap::from([(Vec::new(), 0)]),
             begun: 0,
             bytes: 0,
@@ -87,6 +90,7 @@ impl<O: Clone + Ord> Crashed<O> {
         let number = u32::try_from(self.counts.len()).expect("memory ends before numbers do");
         self.bytes += 2 * (64 + 4 * counts.len());
         self.counts.push(counts.clone());
+        self.totals.push(self.totals[used as usize] + 1);
         self.numbers.insert(counts, number);
         number
     }
@@ -98,6 +102,11 @@ impl<O: Clone + Ord> Crashed<O> {
         }
         let (a, b) = (&self.counts[a as usize], &self.counts[b as usize]);
         a.len() <= b.len() && a.iter().zip(b).all(|(a, b)| a <= b)
+    }
+
+    /// How many calls have taken effect.
+    pub(crate) fn total(&self, used: Used) -> u32 {
+        self.totals[used as usize]
     }
 
     /// About how much memory this takes.

@@ -48,8 +48,11 @@ pub fn decide_alone<M: Model>(model: &M, calls: &[Call<M::Op>], engine: Engine, 
     match engine {
         Engine::BreadthFirst => {
             let mut breadth = Breadth::<M, u64>::new(model, calls, &timeline, true);
-            let found = breadth.go(limits.steps, 0, limits.bytes).unwrap_or_else(over);
-            Decision::new("breadth-first", found, breadth.steps())
+            let mut found = None;
+            while found.is_none() && breadth.steps() <= limits.steps {
+                found = breadth.go(limits.steps, 0, limits.bytes);
+            }
+            Decision::new("breadth-first", found.unwrap_or_else(over), breadth.steps())
         }
         Engine::DepthFirst => {
             let mut depth = Depth::new(model, calls, &timeline);

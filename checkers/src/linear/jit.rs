@@ -52,13 +52,19 @@ pub(crate) struct Jit<'a, M: Model, B> {
     todo: Vec<(Config<B>, Since)>,
     met: Met<B>,
     pub(super) log: Option<Vec<Entry>>,
+    /// How many crashed calls may take effect at the end of one call, and whether that held any back.
+    spend: u32,
+    held_back: bool,
+    /// How many had when the expansion began.
+    base: u32,
     /// Operations that were tried in some state.
     pub(crate) steps: u64,
 }
 
 impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
-    /// An object at its beginning. With `orders`, [`Jit::order`] can be asked.
-    pub(crate) fn new(model: &'a M, orders: bool) -> Jit<'a, M, B> {
+    /// An object at its beginning. With `orders`, [`Jit::order`] can be asked. At the end of one call at most `spend`
+    /// crashed ones take effect.
+    pub(crate) fn new(model: &'a M, orders: bool, spend: u32) -> Jit<'a, M, B> {
         let start = Config {
             state: model.start(),
             used: 0,
@@ -81,8 +87,16 @@ impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
             todo: Vec::new(),
             met: Met::default(),
             log: orders.then(Vec::new),
+            spend,
+            held_back: false,
+            base: 0,
             steps: 0,
         }
+    }
+
+    /// Whether crashed calls were held back, so that there may be more ways.
+    pub(crate) fn held_back(&self) -> bool {
+        self.held_back
     }
 
     /// About how much memory this takes.
@@ -168,6 +182,7 @@ impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
                 self.unseen(config, slot);
             }
             self.met.clear();
+            self.base = self.crashed.total(config.used);
             self.todo.push((config, Since::Nothing));
         }
         self.close(slot);
@@ -318,6 +333,10 @@ impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
         let Some(call) = self.crashed.next(class, config.used, self.crashed.begun) else {
             return;
         };
+        if self.crashed.total(config.used) - self.base >= self.spend {
+            self.held_back = true;
+            return;
+        }
         let overwrites = self.crashed.overwrites(class);
         if overwrites && matches!(since, Since::Overwritten | Since::Lent(..)) {
             return;
@@ -411,8 +430,7 @@ impl<'a, M: Model, B: Bits> Jit<'a, M, B> {
             self.found.push(config);
             return;
         }
-        let bare = Config { log: 0, ..config };
-        if !self.met.insert(bare, since) {
+        if !self.met.insert(config, since, &self.crashed) {
             return;
         }
         self.todo.push((config, since));

@@ -1,6 +1,7 @@
 //! What an expansion of the just-in-time linearizer has met.
 use super::bits::Bits;
 use super::config::{Config, Since};
+use super::crashed::Crashed;
 
 /// Up to this many are simply looked through.
 const FEW: usize = 32;
@@ -24,9 +25,16 @@ impl<B> Default for Met<B> {
 }
 
 impl<B: Bits> Met<B> {
-    /// Adds a configuration, unless it was met with nothing that had to be needed, or with the same.
-    pub(super) fn insert(&mut self, config: Config<B>, since: Since) -> bool {
-        let known = |(met, how): &(Config<B>, Since)| *met == config && (*how == Since::Nothing || *how == since);
+    /// Adds a configuration, unless one was met that can do all that it can: in its state, with no more crashed calls used
+    /// and no less freed, and with nothing that had to be needed, or with the same.
+    pub(super) fn insert<O: Clone + Ord>(&mut self, config: Config<B>, since: Since, crashed: &Crashed<O>) -> bool {
+        let known = |(met, how): &(Config<B>, Since)| {
+            (met.state, met.done) == (config.state, config.done)
+                && (*how == Since::Nothing || *how == since)
+                && config.freed.without(met.freed).is_none()
+                && met.then >= config.then
+                && crashed.at_most(met.used, config.used)
+        };
         if self.table.is_empty() {
             if self.items.iter().any(known) {
                 return false;
