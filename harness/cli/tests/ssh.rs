@@ -117,7 +117,7 @@ fn hosts_heal_themselves_when_control_is_killed() {
     for (n, faults) in ["partition", "pause", "packet,clock"].iter().enumerate() {
         let bench = Bench::new();
         let line = format!(
-            "run {} --nodes 3 --faults {faults} --every 1s --lasting 30s --time-limit 60s --dead-man 3s --seed {n}",
+            "run {} --nodes 3 --faults {faults} --every 1s --lasting 30s --time-limit 60s --dead-man 8s --seed {n}",
             hosts.flags(4)
         );
         let mut child = start_until_fault(&bench, &line);
