@@ -386,3 +386,20 @@ fn cores_of_random_histories_fit_no_order_alone() {
     }
     assert!(told > 500, "{told}");
 }
+
+#[test]
+fn what_is_no_order_is_refused() {
+    let call = |op, begin, end| Call { op, begin, end };
+    let calls = [
+        call(Set(1), 0, 1),
+        call(Set(2), 2, 5),
+        call(Read(2), 3, 4),
+        call(Set(3), 6, NEVER),
+    ];
+    let why = |order: &[u32]| verify(&Register, &calls, order).err().unwrap_or_default();
+    assert_eq!((why(&[0, 1, 2]), why(&[0, 1, 2, 3])), (String::new(), String::new()));
+    assert!(why(&[0, 1]).contains("has no place"));
+    assert!(why(&[0, 1, 2, 2]).contains("twice"));
+    assert!(why(&[1, 2, 0]).contains("ended before"));
+    assert!(why(&[0, 2, 1]).contains("cannot have its answer"));
+}
