@@ -7,7 +7,7 @@
 //! - [`jit`], breadth first, holds every way in which the object may stand, and needs no memory of the past;
 //! - [`depth`], depth first, follows one way until it ends, and remembers what it tried.
 //!
-//! A third, naive one, in the tests, is what both are compared with.
+//! [`Online`] is the first of them on a history that is still being written. A third, naive one, in the tests, is what both are compared with.
 mod bits;
 mod breadth;
 pub(crate) mod checker;
@@ -19,6 +19,7 @@ mod explain;
 mod jit;
 mod met;
 pub mod model;
+mod online;
 mod reach;
 mod seen;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod ways;
 
 pub use decide::{decide, decide_alone};
 pub use explain::{Explained, explain};
+pub use online::Online;
 pub use verify::verify;
 
 /// What an engine says of a history.

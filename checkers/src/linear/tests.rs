@@ -5,7 +5,7 @@ use super::decide::decide;
 use super::depth::Depth;
 use super::model::{Call, Model, NEVER};
 use super::timeline::Timeline;
-use super::{Found, Limits, explain, verify};
+use super::{Found, Limits, Online, explain, verify};
 use crate::models::register::{NOTHING, Register, RegisterOp, merge_unseen};
 use crate::tests::model::Chance;
 use crate::tests::setting;
@@ -402,4 +402,78 @@ fn what_is_no_order_is_refused() {
     assert!(why(&[0, 1, 2, 2]).contains("twice"));
     assert!(why(&[1, 2, 0]).contains("ended before"));
     assert!(why(&[0, 2, 1]).contains("cannot have its answer"));
+}
+
+/// The calls as they happen, told to the linearizer one by one.
+fn online<M: Model>(model: &M, calls: &[Call<M::Op>]) -> Found {
+    let mut events: Vec<(u32, usize, bool)> = Vec::new();
+    for (n, call) in calls.iter().enumerate() {
+        events.push((call.begin, n, true));
+        events.push((call.end, n, false));
+    }
+    events.sort_unstable();
+    let mut online = Online::new(model, Limits::USUAL);
+    let mut numbers = vec![0; calls.len()];
+    for (place, n, begins) in events {
+        match begins {
+            true => numbers[n] = online.begins(),
+            false if place == NEVER => _ = online.crashes(numbers[n], calls[n].op.clone()),
+            false => _ = online.ends(numbers[n], calls[n].op.clone()),
+        }
+    }
+    online.finish()
+}
+
+#[test]
+fn a_history_that_is_being_written_is_judged_alike() {
+    let mut invalid = 0;
+    for seed in 0..20_000 {
+        let calls = random(&mut Chance(seed), register_op);
+        let expected = decided(&calls);
+        let found = online(&Register, &calls);
+        let same = matches!(
+            (&expected, &found),
+            (Found::Order(_), Found::Order(None)) | (Found::None { .. }, Found::None { .. })
+        );
+        assert!(same, "seed {seed}: {expected:?} {found:?} {calls:?}");
+        invalid += u64::from(matches!(found, Found::None { .. }));
+    }
+    assert!((2_000..18_000).contains(&invalid), "{invalid}");
+}
+
+#[test]
+fn what_is_held_is_bounded() {
+    let mut online = Online::new(
+        &Register,
+        Limits {
+            bytes: 1 << 12,
+            steps: 1 << 20,
+        },
+    );
+    let silent = online.begins();
+    let until = (0..10_000).find(|_| {
+        let call = online.begins();
+        online.ends(call, Set(1)).is_some()
+    });
+    assert!(until.is_some_and(|n| n < 1_000) && online.held() < 2_000, "{until:?}");
+    assert!(matches!(online.finish(), Found::Unknown(why) if why.contains("wait for")));
+    // Told what became of it, nothing is held.
+    let mut online = Online::new(
+        &Register,
+        Limits {
+            bytes: 1 << 12,
+            steps: 1 << 20,
+        },
+    );
+    let first = online.begins();
+    assert_eq!(first, silent);
+    for _ in 0..10 {
+        let call = online.begins();
+        assert!(online.ends(call, Set(1)).is_none());
+    }
+    assert!(online.crashes(first, Set(2)).is_none() && online.held() == 0);
+    let read = online.begins();
+    assert!(online.ends(read, Read(2)).is_none());
+    let read = online.begins();
+    assert!(matches!(online.ends(read, Read(3)), Some(Found::None { .. })));
 }
