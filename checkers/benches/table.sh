@@ -15,7 +15,11 @@ row() { awk '/^figure / { printf "| %s | %s %s |\n", $2, $3, $4 }'; }
 for bench in engines models locks stream; do
     cargo bench -q -p splitbrain-checkers --bench "$bench" -- nothing 2>/dev/null | row
 done
-cargo bench -q -p splitbrain-core --bench lines -- nothing 2>/dev/null | row
+# Criterion's own words: a name, then its rate in elements, which are events.
+cargo bench -q -p splitbrain-core --bench lines 2>/dev/null | awk '
+    /time:/ && $1 != "time:" { name = $0; sub(/ +time:.*/, "", name) }
+    !/time:|thrpt:|outliers|%|high|low/ && NF { name = $0 }
+    /thrpt:/ { print "| " name " | " $4 " " $5 " |" }'
 cargo bench -q -p splitbrain-runner --bench recorder 2>/dev/null | row
 cargo bench -q -p splitbrain-runner --bench turns 2>/dev/null | row
 
