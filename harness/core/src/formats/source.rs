@@ -256,7 +256,7 @@ impl<R: BufRead> Source<R> {
         Ok(char::from_u32(code).expect("below 256"))
     }
 
-    /// The digits of `\uXXXX`, and of the other half if they are one half of a character.
+    /// The four digits behind `\u`, and those of the other half if they are one half of a character.
     fn surrogates(&mut self) -> Result<char, ReadError> {
         let high = self.hex()?;
         let mut code = high;
